@@ -1,0 +1,16 @@
+"""What a medical image is: series, frames, geometry, volumes."""
+
+from imarium.model.geometry import level_shape, rescale_affine, spacing_of
+from imarium.model.series import Rendition, Series, SourceFile, SourceSeries
+from imarium.model.volume import Volume
+
+__all__ = [
+    "Rendition",
+    "Series",
+    "SourceFile",
+    "SourceSeries",
+    "Volume",
+    "level_shape",
+    "rescale_affine",
+    "spacing_of",
+]

@@ -1,0 +1,53 @@
+"""Affines, spacing and the shapes of resolution levels.
+
+An affine is 4x4 and maps voxel indices (column, row, slice, 1) to millimetres in RAS+ (x grows to the
+patient's right, y to the front, z to the head), as in NIfTI-1. Integer indices are voxel
+centres. DICOM's LPS differs in the sign of x and y (PS3.3 C.7.6.2.1.1).
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Affine: TypeAlias = tuple[
+    tuple[float, float, float, float],
+    tuple[float, float, float, float],
+    tuple[float, float, float, float],
+    tuple[float, float, float, float],
+]
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Multiply an LPS affine from the left to get RAS, and the other way round."""
+
+
+def as_affine(matrix: NDArray[np.float64]) -> Affine:
+    """A 4x4 array as nested tuples (hashable, exact in JSON)."""
+    if matrix.shape != (4, 4):
+        raise ValueError(f"an affine is 4x4, not {matrix.shape}")
+    rows = [tuple(float(value) for value in row) for row in matrix]
+    return (rows[0], rows[1], rows[2], rows[3])  # type: ignore[return-value]
+
+
+def level_shape(rows: int, columns: int, level: int) -> tuple[int, int]:
+    """Rows and columns of a level; level k halves k times, rounding up (ISO/IEC 15444-1 B.5)."""
+    return -(-rows >> level), -(-columns >> level)
+
+
+def rescale_affine(affine: Affine, row_factor: float, column_factor: float) -> Affine:
+    """The affine of a grid whose pixels cover `row_factor` x `column_factor` pixels of the given one.
+
+    The outer edges of the two grids coincide: a voxel centre moves by (factor - 1) / 2 pixels.
+    """
+    step = np.eye(4)
+    step[0, 0], step[0, 3] = column_factor, (column_factor - 1) / 2
+    step[1, 1], step[1, 3] = row_factor, (row_factor - 1) / 2
+    return as_affine(np.asarray(affine, dtype=np.float64) @ step)
+
+
+def spacing_of(affine: Affine) -> tuple[float, float, float]:
+    """Voxel spacing in mm in the order of the array's axes: (slice, row, column)."""
+    column, row, slice_ = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)
+    return float(slice_), float(row), float(column)

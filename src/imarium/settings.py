@@ -1,0 +1,65 @@
+"""Settings: one frozen object, read once at the faces and handed down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what an untrusted file may ask for. All are checked before memory is taken."""
+
+    frame_pixels: int = 1 << 28
+    """Pixels of one frame (rows x columns); 2**28 is 16,384 x 16,384."""
+    frames: int = 1 << 20
+    """Frames of one series."""
+    file_bytes: int = 1 << 40
+    """Bytes of one source file."""
+    header_bytes: int = 64 << 20
+    """Bytes of a DICOM header without its pixel data, or of NIfTI extensions."""
+    decoder_memory_bytes: int = 8 << 30
+    """Address space of the separate process that decodes compressed pixel data."""
+    decoder_seconds: float = 120.0
+    """Time for one frame in that process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, with defaults that suit a laptop."""
+
+    home: Path
+    """The folder that holds all state: objects, catalog, secrets, temporary files."""
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Threads that encode and decode."""
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy address of the catalog."""
+        return f"sqlite:///{self.home / 'catalog.sqlite'}"
+
+    @property
+    def objects(self) -> Path:
+        """Folder of the object store."""
+        return self.home / "objects"
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for temporary files; safe to empty while nothing runs."""
+        return self.home / "tmp"
+
+
+def load(home: Path | None, *, default_home: Path, environ: Mapping[str, str]) -> Settings:
+    """Settings from the command line's `home`, else `IMARIUM_HOME`, else the platform's default.
+
+    `IMARIUM_THREADS` sets the number of threads.
+    """
+    chosen = home or (Path(environ["IMARIUM_HOME"]) if environ.get("IMARIUM_HOME") else default_home)
+    threads = environ.get("IMARIUM_THREADS")
+    settings = Settings(home=chosen.expanduser().resolve())
+    if threads:
+        settings = Settings(home=settings.home, threads=max(1, int(threads)))
+    return settings
