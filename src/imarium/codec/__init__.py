@@ -1,0 +1,25 @@
+"""Pixels to codestreams and back, exactly."""
+
+from imarium.codec.frames import (
+    EncodedFrame,
+    Lane,
+    choose_lane,
+    decode_frame,
+    decompositions_for,
+    encode_frame,
+    encode_frames,
+    pixel_digest,
+)
+from imarium.codec.resample import resample
+
+__all__ = [
+    "EncodedFrame",
+    "Lane",
+    "choose_lane",
+    "decode_frame",
+    "decompositions_for",
+    "encode_frame",
+    "encode_frames",
+    "pixel_digest",
+    "resample",
+]
