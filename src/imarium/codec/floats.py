@@ -33,7 +33,8 @@ def decode_preview(
 ) -> NDArray[Any]:
     """Values of a level below full resolution, in the frame's own type."""
     decoded = np.clip(htj2k.decode(codestream, discard), -_BOUND, _BOUND)
-    return (decoded * scale + offset).astype(dtype)
+    values: NDArray[Any] = (decoded * scale + offset).astype(dtype)
+    return values
 
 
 def decode_exact(part: bytes, frame_shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

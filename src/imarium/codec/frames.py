@@ -159,7 +159,7 @@ def _decode_htj2k(
     out: NDArray[Any] | None,
 ) -> Frame:
     low, high = struct.unpack("<qq", params)
-    coded = np.int16 if -htj2k.INT16_BOUND <= low and high <= htj2k.INT16_BOUND else np.int32
+    coded = np.int16 if low >= -htj2k.INT16_BOUND and high <= htj2k.INT16_BOUND else np.int32
     target = out if out is not None and out.dtype == coded and out.shape == shape else None
     decoded = htj2k.decode(b"".join(parts), level, target)
     if level:

@@ -5,6 +5,7 @@ Sources: ISO/IEC 15444-1 Annex A (markers) and B (progression), ISO/IEC 15444-15
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import imagecodecs
@@ -30,8 +31,8 @@ def encode(frame: NDArray[Any], decompositions: int, *, color_transform: bool) -
     if decompositions < 1:
         raise ValueError("the htj2k lane needs at least one decomposition")
     low, high = int(frame.min()), int(frame.max())
-    container = np.int16 if -INT16_BOUND <= low and high <= INT16_BOUND else np.int32
-    codestream: bytes = imagecodecs.htj2k_encode(
+    container = np.int16 if low >= -INT16_BOUND and high <= INT16_BOUND else np.int32
+    codestream = imagecodecs.htj2k_encode(
         np.ascontiguousarray(frame, dtype=container),
         rgb=color_transform if frame.ndim == 3 else None,
         resolutions=decompositions,
@@ -39,7 +40,7 @@ def encode(frame: NDArray[Any], decompositions: int, *, color_transform: bool) -
         tlm=True,
         tilepart=1,
     )
-    return split(codestream, decompositions + 1)
+    return split(bytes(codestream), decompositions + 1)
 
 
 def split(codestream: bytes, parts: int) -> tuple[bytes, ...]:
@@ -59,7 +60,7 @@ def split(codestream: bytes, parts: int) -> tuple[bytes, ...]:
     if len(cuts) != parts + 1 or codestream[position:] != _EOC:
         raise IntegrityError(f"expected {parts} tile-parts and an end marker, found {len(cuts) - 1}")
     cuts[-1] = len(codestream)
-    return tuple(codestream[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False))
+    return tuple(codestream[start:stop] for start, stop in pairwise(cuts))
 
 
 def decode(codestream: bytes, discard: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -70,7 +71,7 @@ def decode(codestream: bytes, discard: int, out: NDArray[Any] | None = None) -> 
     if not codestream.endswith(_EOC):
         codestream += _EOC
     try:
-        decoded: NDArray[Any] = imagecodecs.htj2k_decode(codestream, skipres=discard, out=out)
+        decoded: NDArray[Any] = imagecodecs.htj2k_decode(codestream, planar=False, skipres=discard, out=out)
     except (ValueError, RuntimeError, imagecodecs.Htj2kError) as error:
         raise IntegrityError(f"a stored codestream does not decode: {error}") from error
     return decoded

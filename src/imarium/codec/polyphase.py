@@ -57,8 +57,7 @@ def shuffled(arrays: Sequence[NDArray[Any]]) -> bytes:
     values = np.concatenate([array.ravel() for array in arrays])
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
     planes = little.view(np.uint8).reshape(-1, little.dtype.itemsize).T
-    compressed: bytes = imagecodecs.zstd_encode(np.ascontiguousarray(planes), level=_ZSTD_LEVEL)
-    return compressed
+    return bytes(imagecodecs.zstd_encode(planes.tobytes(), level=_ZSTD_LEVEL))
 
 
 def unshuffled(part: bytes, dtype: np.dtype[Any], count: int) -> NDArray[Any]:

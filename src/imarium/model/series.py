@@ -35,7 +35,7 @@ class Series:
     photometric: str = "MONOCHROME2"
     """DICOM Photometric Interpretation (PS3.3 C.7.6.3.1.2) of the stored values."""
     dimensions: tuple[int, ...] = ()
-    """Shape whose product is `frames`, slowest axis first, slices last: (10, 15) is 10 volumes of 15 slices."""
+    """Shape whose product is `frames`, slowest axis first: (10, 15) is 10 volumes of 15 slices."""
     modality: str | None = None
     """DICOM Modality (CT, MR, US, ...)."""
     body_part: str | None = None

@@ -1,0 +1,147 @@
+"""Reads packs through `fetch(start, stop)`, wherever they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imarium.codec import decode_frame, pixel_digest
+from imarium.errors import IntegrityError, NotFoundError
+from imarium.model import Series, Volume
+from imarium.model.series import Frame
+from imarium.pack.layout import (
+    FOOTER,
+    DirectoryEntry,
+    SeriesIndex,
+    Span,
+    crc32c,
+    directory_span,
+    parse_directory,
+    unpack_attachments,
+)
+
+Fetch = Callable[[int, int], bytes]
+"""Bytes start to stop - 1 of a pack. May return fewer at the end; readers check."""
+
+T = TypeVar("T")
+
+_BATCH_BYTES = 32 << 20
+"""Encoded bytes that an iteration over frames reads at once."""
+
+
+def read_directory(fetch: Fetch, size: int) -> list[DirectoryEntry]:
+    """The series of a pack of `size` bytes. Raises IntegrityError if it is no whole pack."""
+    footer = fetch(max(0, size - FOOTER.size), size)
+    (start, stop), checksum = directory_span(footer, size)
+    return parse_directory(fetch(start, stop), checksum)
+
+
+def read_index(fetch: Fetch, size: int, uid: str) -> SeriesIndex:
+    """The index of one series of a pack."""
+    for entry in read_directory(fetch, size):
+        if entry.uid == uid:
+            return SeriesIndex.from_bytes(fetch(*entry.index))
+    raise NotFoundError("the pack does not hold that series")
+
+
+def read_attachments(fetch: Fetch, index: SeriesIndex) -> dict[str, bytes]:
+    """What the writers of the source's format need, by name."""
+    return unpack_attachments(fetch(*index.attachments), index.attachments_crc)
+
+
+class LevelReader:
+    """Decodes one level of a series. Shapes are those of `series`, its facts at that level."""
+
+    def __init__(self, index: SeriesIndex, fetch: Fetch, level: int, threads: int = 1) -> None:
+        index.check_level(level)
+        self._index, self._fetch, self._level, self._threads = index, fetch, level, threads
+        self.series: Series = index.series.at_level(level)
+
+    def volume(self) -> Volume:
+        """All frames, read with one fetch, decoded on all threads into one array of `volume_shape`."""
+        span = self._index.span(self._level)
+        data = _fetched(self._fetch, span)
+        array = np.empty((self.series.frames, *self.series.frame_shape), np.dtype(self.series.dtype))
+
+        def decode(number: int) -> None:
+            self._decode(number, self._parts(number, [(span, data)]), array[number])
+
+        for _ in self._map(decode, range(self.series.frames)):
+            pass
+        return Volume.wrap(array.reshape(self.series.volume_shape), self.series)
+
+    def frame(self, number: int) -> Frame:
+        """One frame."""
+        return next(self.frames(number, number + 1))
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Frames start to stop - 1 in order; encoded and decoded bytes held at once are bounded."""
+        stop = self.series.frames if stop is None else stop
+        while start < stop:
+            end = self._batch_end(start, stop)
+            held = [
+                (span, _fetched(self._fetch, span)) for span in self._index.spans(self._level, start, end)
+            ]
+
+            def decode(number: int, held: Sequence[tuple[Span, bytes]] = held) -> Frame:
+                return self._decode(number, self._parts(number, held), None)
+
+            for first in range(start, end, 2 * self._threads):
+                yield from self._map(decode, range(first, min(end, first + 2 * self._threads)))
+            start = end
+
+    def _map(self, task: Callable[[int], T], numbers: range) -> Iterator[T]:
+        if self._threads == 1 or len(numbers) == 1:
+            yield from map(task, numbers)
+        else:
+            with ThreadPoolExecutor(self._threads, thread_name_prefix="decode") as pool:
+                yield from pool.map(task, numbers)
+
+    def _batch_end(self, start: int, stop: int) -> int:
+        parts = self._index.parts_at(self._level)
+        sizes = self._index.lengths[:parts, start:stop].sum(axis=0, dtype=np.int64)
+        return start + max(1, int(np.searchsorted(np.cumsum(sizes), _BATCH_BYTES, side="right")))
+
+    def _parts(self, number: int, held: Sequence[tuple[Span, bytes]]) -> list[bytes]:
+        """The parts of a frame out of fetched ranges: either one for all parts, or one a part."""
+        index, frames = self._index, self._index.series.frames
+        parts = []
+        for part in range(index.parts_at(self._level)):
+            (origin, _), data = held[part if len(held) > 1 else 0]
+            start = int(index.offsets[part * frames + number]) - origin
+            content = data[start : start + int(index.lengths[part, number])]
+            if crc32c(content) != index.checksums[part, number]:
+                raise IntegrityError(f"part {part} of frame {number} does not match its checksum")
+            parts.append(content)
+        return parts
+
+    def _decode(self, number: int, parts: list[bytes], out: NDArray[Any] | None) -> Frame:
+        index = self._index
+        return decode_frame(
+            int(index.lanes[number]),
+            index.params[number].tobytes(),
+            parts,
+            index.series,
+            index.decompositions,
+            self._level,
+            out,
+        )
+
+
+def verify_series(index: SeriesIndex, fetch: Fetch, threads: int = 1) -> None:
+    """Re-read and decode every frame and check its digest; raises IntegrityError on the first damage."""
+    read_attachments(fetch, index)
+    for number, frame in enumerate(LevelReader(index, fetch, 0, threads).frames()):
+        if pixel_digest(frame) != index.digests[number].tobytes():
+            raise IntegrityError(f"frame {number} does not match its digest")
+
+
+def _fetched(fetch: Fetch, span: Span) -> bytes:
+    data = fetch(*span)
+    if len(data) != span[1] - span[0]:
+        raise IntegrityError(f"{span[1] - span[0]} bytes were asked for, {len(data)} came")
+    return data

@@ -1,0 +1,173 @@
+"""Writes a pack: parts are spooled by resolution, then laid out resolution-major in one file."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from blake3 import blake3
+
+from imarium.codec.frames import EncodedFrame
+from imarium.errors import IntegrityError, StorageError
+from imarium.model import Series
+from imarium.pack.layout import (
+    DirectoryEntry,
+    SeriesIndex,
+    crc32c,
+    directory_and_footer,
+    header,
+    pack_attachments,
+)
+
+_SPOOLED_IN_MEMORY = 16 << 20
+_COPY_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPack:
+    """A finished pack in a temporary file."""
+
+    path: Path
+    size: int
+    digest: str
+    """BLAKE3 of the whole object, hex."""
+    indexes: tuple[SeriesIndex, ...]
+
+
+class _HashingFile:
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._hash = blake3()
+        self.position = 0
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self.position += len(data)
+
+    def copy(self, source: IO[bytes]) -> None:
+        while chunk := source.read(_COPY_BYTES):
+            self.write(chunk)
+
+    def close(self) -> str:
+        self._file.flush()
+        self._file.close()
+        return self._hash.hexdigest()
+
+
+class PackWriter:
+    """Builds one pack in `folder`. Use as a context manager: leaving it removes what is left there.
+
+    Raises StorageError if the disk is full.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix="pack-", dir=folder))
+            self._file = _HashingFile(self._folder / "pack")
+            self._file.write(header())
+        except OSError as error:
+            raise _full(error) from error
+        self._entries: list[DirectoryEntry] = []
+        self._indexes: list[SeriesIndex] = []
+
+    def __enter__(self) -> PackWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def add(
+        self,
+        series: Series,
+        decompositions: int,
+        frames: Iterable[EncodedFrame],
+        attachments: Mapping[str, bytes],
+    ) -> SeriesIndex:
+        """Append a series. `frames` is consumed one at a time; memory does not grow with its pixels."""
+        try:
+            return self._add(series, decompositions, frames, attachments)
+        except OSError as error:
+            raise _full(error) from error
+
+    def _add(
+        self,
+        series: Series,
+        decompositions: int,
+        frames: Iterable[EncodedFrame],
+        attachments: Mapping[str, bytes],
+    ) -> SeriesIndex:
+        parts = decompositions + 1
+        lengths = np.zeros((parts, series.frames), np.uint32)
+        checksums = np.zeros((parts, series.frames), np.uint32)
+        params, digests, lanes = bytearray(), bytearray(), bytearray()
+        with ExitStack() as stack:
+            spools = [
+                stack.enter_context(
+                    tempfile.SpooledTemporaryFile(max_size=_SPOOLED_IN_MEMORY, dir=str(self._folder))
+                )
+                for _ in range(parts)
+            ]
+            for number, frame in enumerate(frames):
+                if len(frame.parts) != parts or number >= series.frames:
+                    raise IntegrityError("an encoded frame does not fit the series it is added to")
+                for part, data in enumerate(frame.parts):
+                    spools[part].write(data)
+                    lengths[part, number] = len(data)
+                    checksums[part, number] = crc32c(data)
+                params += frame.params
+                digests += frame.digest
+                lanes.append(frame.lane)
+            if len(lanes) != series.frames:
+                raise IntegrityError(f"{len(lanes)} frames were encoded, {series.frames} announced")
+            start = self._file.position
+            for spool in spools:
+                spool.seek(0)
+                self._file.copy(spool)
+        body = (start, self._file.position)
+        extra = pack_attachments(attachments)
+        self._file.write(extra)
+        index = SeriesIndex(
+            series=series,
+            decompositions=decompositions,
+            body=body,
+            attachments=(body[1], self._file.position),
+            attachments_crc=crc32c(extra),
+            params=np.frombuffer(bytes(params), np.uint8).reshape(series.frames, -1),
+            digests=np.frombuffer(bytes(digests), np.uint8).reshape(series.frames, -1),
+            lengths=lengths,
+            checksums=checksums,
+            lanes=np.frombuffer(bytes(lanes), np.uint8),
+        )
+        begin = self._file.position
+        self._file.write(index.to_bytes())
+        self._entries.append(
+            DirectoryEntry(series.uid, body, index.attachments, (begin, self._file.position))
+        )
+        self._indexes.append(index)
+        return index
+
+    @property
+    def entries(self) -> tuple[DirectoryEntry, ...]:
+        """Where the series added so far lie."""
+        return tuple(self._entries)
+
+    def finish(self) -> WrittenPack:
+        """Write directory and footer. The file lives until the context is left."""
+        try:
+            self._file.write(directory_and_footer(self._entries, self._file.position))
+            digest = self._file.close()
+        except OSError as error:
+            raise _full(error) from error
+        return WrittenPack(self._folder / "pack", self._file.position, digest, tuple(self._indexes))
+
+
+def _full(error: OSError) -> StorageError:
+    return StorageError(f"the pack could not be written: {error.strerror}; make room and try again")
