@@ -6,6 +6,8 @@ birth or identifiers of patients.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class ImariumError(Exception):
     """Base of every error that Imarium raises on purpose."""
@@ -44,9 +46,16 @@ class AuthenticationError(ImariumError):
 
 
 class RefusedFileError(ImariumError):
-    """A source file that cannot be taken in; the message is the reason shown to the user."""
+    """A source file that cannot be taken in; the message is the reason shown to the user.
+
+    `path` names the file where one of several is to blame; the message never does.
+    """
 
     code = "refused"
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class UnrecognisedFileError(RefusedFileError):
@@ -83,6 +92,12 @@ class StorageError(ImariumError):
     """The object store or the catalog could not be read or written (full disk, permissions)."""
 
     code = "storage"
+
+
+class ConcurrentWriteError(StorageError):
+    """Another process stored the same content in the meantime; trying again finds it."""
+
+    code = "concurrent-write"
 
 
 class TransportError(ImariumError):

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from imarium.errors import ImariumError
+from blake3 import blake3
+
+from imarium.errors import ImariumError, LimitExceededError
 from imarium.model import Rendition, SourceSeries
 from imarium.settings import Limits
+
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,21 @@ class ReadContext:
 
     limits: Limits
     scratch: Path
+
+
+def file_digest(path: Path, limits: Limits) -> str:
+    """BLAKE3 of a file's bytes, hex. Raises OSError, and LimitExceededError for a file beyond the limit.
+
+    Plain reads, not a memory map: a file that shrinks meanwhile must not kill the process.
+    """
+    digest, size = blake3(), 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            size += len(chunk)
+            if size > limits.file_bytes:
+                raise LimitExceededError(f"the file is larger than the limit of {limits.file_bytes} bytes")
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 class Reader(Protocol):

@@ -1,0 +1,6 @@
+"""Sources to the archive: read, encode, verify, store, make known."""
+
+from imarium.ingest.outcome import Observer, Outcome, Status, Summary
+from imarium.ingest.service import Ingest
+
+__all__ = ["Ingest", "Observer", "Outcome", "Status", "Summary"]

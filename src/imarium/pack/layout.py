@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -131,15 +131,15 @@ class SeriesIndex:
     body: Span
     attachments: Span
     attachments_crc: int
-    params: NDArray[np.uint8]
+    params: NDArray[np.uint8] = field(repr=False)
     """(frames, 16)"""
-    digests: NDArray[np.uint8]
+    digests: NDArray[np.uint8] = field(repr=False)
     """(frames, 32)"""
-    lengths: NDArray[np.uint32]
+    lengths: NDArray[np.uint32] = field(repr=False)
     """(parts, frames)"""
-    checksums: NDArray[np.uint32]
+    checksums: NDArray[np.uint32] = field(repr=False)
     """(parts, frames)"""
-    lanes: NDArray[np.uint8]
+    lanes: NDArray[np.uint8] = field(repr=False)
     """(frames,)"""
 
     @property

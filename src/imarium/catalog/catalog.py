@@ -1,0 +1,352 @@
+"""The catalog: one class over SQLAlchemy; every method is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, Select, create_engine, event, func, select, update
+from sqlalchemy.exc import IntegrityError as UniqueViolation
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, contains_eager, sessionmaker
+
+from imarium.catalog.records import CollectionRecord, PackRecord, SeriesRecord, StudyRecord
+from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, Subject, now
+from imarium.errors import ConcurrentWriteError, NotFoundError, StorageError
+from imarium.model import Series, SourceFile
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class NewSeries:
+    """A stored series, ready to be made known."""
+
+    series: Series
+    base_uid: str
+    """The source's Series Instance UID; differs from `series.uid` where stacks are kept apart."""
+    levels: int
+    lane: str
+    stored_bytes: int
+    pack: PackRecord
+    index_span: tuple[int, int]
+    files: tuple[SourceFile, ...]
+    pseudonym: str | None
+
+
+class Catalog:
+    """Opens, migrates and queries the catalog. Raises StorageError if the database cannot be used."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        self._sessions = sessionmaker(self._engine, expire_on_commit=False)
+        self._migrate()
+
+    def close(self) -> None:
+        """Release all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A transaction: committed at the end, rolled back on an error."""
+        try:
+            with self._sessions.begin() as session:
+                yield session
+        except UniqueViolation:
+            raise
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StorageError(f"the catalog could not be used: {cause}") from error
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        head = ScriptDirectory.from_config(config).get_current_head()
+        try:
+            with self._engine.begin() as connection:
+                if MigrationContext.configure(connection).get_current_revision() != head:
+                    config.attributes["connection"] = connection
+                    command.upgrade(config, "head")
+        except SQLAlchemyError as error:
+            raise StorageError(f"the catalog could not be opened: {error}") from error
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def collections(self) -> list[CollectionRecord]:
+        """All collections by name, with counts and sizes."""
+        query = (
+            select(
+                Collection.name,
+                Collection.description,
+                func.count(func.distinct(Study.id)),
+                func.count(SeriesRow.id),
+                func.coalesce(func.sum(SeriesRow.source_bytes), 0),
+                func.coalesce(func.sum(SeriesRow.stored_bytes), 0),
+            )
+            .outerjoin(Study, Study.collection_id == Collection.id)
+            .outerjoin(SeriesRow, SeriesRow.study_id == Study.id)
+            .group_by(Collection.id)
+            .order_by(Collection.name)
+        )
+        with self.session() as session:
+            return [CollectionRecord(*row) for row in session.execute(query)]
+
+    def studies(self, collection: str | None, offset: int, limit: int) -> tuple[list[StudyRecord], int]:
+        """A page of studies, and how many there are in all."""
+        query = select(Study).join(Study.collection).outerjoin(Study.subject)
+        if collection is not None:
+            query = query.where(Collection.name == collection)
+        with self.session() as session:
+            total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+            page = query.options(contains_eager(Study.collection), contains_eager(Study.subject))
+            rows = session.scalars(page.order_by(Study.id).offset(offset).limit(limit)).all()
+            held: dict[int, list[str | None]] = {row.id: [] for row in rows}
+            members = select(SeriesRow.study_id, SeriesRow.modality).where(SeriesRow.study_id.in_(held))
+            for study_id, modality in session.execute(members):
+                held[study_id].append(modality)
+            records = [
+                StudyRecord(
+                    uid=row.uid,
+                    collection=row.collection.name,
+                    subject=row.subject.pseudonym if row.subject else None,
+                    description=row.description,
+                    date=row.date,
+                    modalities=tuple(sorted({item for item in held[row.id] if item})),
+                    series=len(held[row.id]),
+                )
+                for row in rows
+            ]
+        return records, total
+
+    def series(
+        self,
+        *,
+        collection: str | None = None,
+        study: str | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> tuple[list[SeriesRecord], int]:
+        """A page of series in the order in which they came, and how many there are in all."""
+        query = _series_query()
+        if collection is not None:
+            query = query.where(Collection.name == collection)
+        if study is not None:
+            query = query.where(Study.uid == study)
+        with self.session() as session:
+            total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+            page = query.order_by(SeriesRow.id).offset(offset).limit(limit)
+            return [_record(row) for row in session.scalars(page)], total
+
+    def get_series(self, uid: str) -> SeriesRecord:
+        """One series; raises NotFoundError."""
+        with self.session() as session:
+            row = session.scalar(_series_query().where(SeriesRow.uid == uid))
+            if row is None:
+                raise NotFoundError("no series has that UID; `imarium ls` lists them")
+            return _record(row)
+
+    def stacks(self, base_uid: str) -> list[SeriesRecord]:
+        """All series kept under one Series Instance UID, in the order in which they came."""
+        with self.session() as session:
+            rows = session.scalars(
+                _series_query().where(SeriesRow.base_uid == base_uid).order_by(SeriesRow.id)
+            )
+            return [_record(row) for row in rows]
+
+    def known_sources(self, digests: Sequence[str]) -> dict[str, str]:
+        """Which of these file digests were taken in, and as part of which series."""
+        known: dict[str, str] = {}
+        with self.session() as session:
+            for first in range(0, len(digests), 500):
+                query = (
+                    select(Source.digest, SeriesRow.uid)
+                    .join(SeriesRow, SeriesRow.id == Source.series_id)
+                    .where(Source.digest.in_(digests[first : first + 500]))
+                )
+                known.update(row.tuple() for row in session.execute(query))
+        return known
+
+    def get_pack(self, key: str) -> PackRecord:
+        """A pack by key; raises NotFoundError."""
+        with self.session() as session:
+            row = session.scalar(select(Pack).where(Pack.key == key))
+            if row is None:
+                raise NotFoundError("no such pack")
+            return PackRecord(row.key, row.size, row.digest)
+
+    def packs(self) -> list[PackRecord]:
+        """All packs in use."""
+        with self.session() as session:
+            rows = session.scalars(select(Pack).where(Pack.replaced.is_(None)).order_by(Pack.id))
+            return [PackRecord(row.key, row.size, row.digest) for row in rows]
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    def ensure_collection(self, name: str, description: str = "") -> None:
+        """Make a collection if there is none of that name."""
+        try:
+            with self.session() as session:
+                if session.scalar(select(Collection.id).where(Collection.name == name)) is None:
+                    session.add(Collection(name=name, description=description))
+        except UniqueViolation:
+            pass  # another process was quicker
+
+    def add_series(self, collection: str, new: NewSeries) -> None:
+        """Make a stored series known. Raises ConcurrentWriteError if its UID is known."""
+        with self._unique(), self.session() as session:
+            row = SeriesRow(uid=new.series.uid, base_uid=new.base_uid, study=_study(session, collection, new))
+            _fill(session, row, new)
+            session.add(row)
+            session.flush()
+            _add_sources(session, row.id, new.files)
+
+    def replace_series(self, new: NewSeries) -> None:
+        """Point a series to a new pack that holds more frames; the old pack gets its tombstone."""
+        with self._unique(), self.session() as session:
+            row = session.scalar(select(SeriesRow).where(SeriesRow.uid == new.series.uid))
+            if row is None:
+                raise NotFoundError("the series that should grow is not in the catalog")
+            old = row.pack_id
+            _fill(session, row, new)
+            session.flush()
+            session.execute(update(Pack).where(Pack.id == old, Pack.id != row.pack_id).values(replaced=now()))
+            _add_sources(session, row.id, new.files)
+
+    def add_sources(self, uid: str, files: Sequence[SourceFile]) -> None:
+        """Remember further files whose content a stored series already holds."""
+        with self._unique(), self.session() as session:
+            series_id = session.scalar(select(SeriesRow.id).where(SeriesRow.uid == uid))
+            if series_id is None:
+                raise NotFoundError("no series has that UID")
+            _add_sources(session, series_id, files, count_bytes=False)
+
+    @contextmanager
+    def _unique(self) -> Iterator[None]:
+        try:
+            yield
+        except UniqueViolation as error:
+            raise ConcurrentWriteError("another process stored the same content at the same time") from error
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _configure(connection: Any, _record: object) -> None:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.execute("PRAGMA busy_timeout=30000")
+            cursor.close()
+
+    return engine
+
+
+def _series_query() -> Select[SeriesRow]:
+    return (
+        select(SeriesRow)
+        .join(SeriesRow.study)
+        .join(Study.collection)
+        .outerjoin(Study.subject)
+        .join(SeriesRow.pack)
+        .options(
+            contains_eager(SeriesRow.study).options(
+                contains_eager(Study.collection), contains_eager(Study.subject)
+            ),
+            contains_eager(SeriesRow.pack),
+        )
+    )
+
+
+def _record(row: SeriesRow) -> SeriesRecord:
+    return SeriesRecord(
+        series=Series.from_json(row.facts),
+        collection=row.study.collection.name,
+        subject=row.study.subject.pseudonym if row.study.subject else None,
+        levels=row.levels,
+        lane=row.lane,
+        source_bytes=row.source_bytes,
+        stored_bytes=row.stored_bytes,
+        pack=PackRecord(row.pack.key, row.pack.size, row.pack.digest),
+        index_span=(row.index_start, row.index_stop),
+    )
+
+
+def _study(session: Session, collection: str, new: NewSeries) -> Study:
+    owner = session.scalar(select(Collection).where(Collection.name == collection))
+    if owner is None:
+        raise NotFoundError("no such collection")
+    study = session.scalar(
+        select(Study).where(Study.collection_id == owner.id, Study.uid == new.series.study_uid)
+    )
+    if study is None:
+        study = Study(
+            collection=owner,
+            uid=new.series.study_uid,
+            description=new.series.study_description,
+            date=new.series.study_date,
+            subject=_subject(session, owner, new.pseudonym),
+        )
+        session.add(study)
+    return study
+
+
+def _subject(session: Session, owner: Collection, pseudonym: str | None) -> Subject | None:
+    if pseudonym is None:
+        return None
+    found = session.scalar(
+        select(Subject).where(Subject.collection_id == owner.id, Subject.pseudonym == pseudonym)
+    )
+    return found or Subject(collection_id=owner.id, pseudonym=pseudonym)
+
+
+def _fill(session: Session, row: SeriesRow, new: NewSeries) -> None:
+    pack = session.scalar(select(Pack).where(Pack.key == new.pack.key))
+    if pack is None:
+        pack = Pack(key=new.pack.key, size=new.pack.size, digest=new.pack.digest)
+    pack.replaced = None
+    row.pack = pack
+    row.index_start, row.index_stop = new.index_span
+    row.levels, row.lane = new.levels, new.lane
+    row.modality, row.facts = new.series.modality, new.series.to_json()
+    row.stored_bytes = new.stored_bytes
+    row.source_bytes = row.source_bytes or 0
+
+
+def _add_sources(
+    session: Session, series_id: int, files: Sequence[SourceFile], *, count_bytes: bool = True
+) -> None:
+    known = set(
+        session.scalars(select(Source.digest).where(Source.digest.in_([file.digest for file in files])))
+    )
+    size = 0
+    for file in files:
+        if file.digest not in known:
+            known.add(file.digest)
+            size += file.size
+            session.add(
+                Source(
+                    series_id=series_id, digest=file.digest, size=file.size, instance_uid=file.instance_uid
+                )
+            )
+    if count_bytes:
+        session.execute(
+            update(SeriesRow)
+            .where(SeriesRow.id == series_id)
+            .values(source_bytes=SeriesRow.source_bytes + size)
+        )
+
+
+def utc(moment: datetime) -> datetime:
+    """SQLite forgets the time zone; all times in the catalog are UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

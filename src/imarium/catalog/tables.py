@@ -1,0 +1,130 @@
+"""Tables of the catalog. Alembic migrations in `migrations/` are the truth; a test compares the two."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def now() -> datetime:
+    """The current time in UTC."""
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class Collection(Base):
+    """A named set of studies."""
+
+    __tablename__ = "collections"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    description: Mapped[str] = mapped_column(Text, default="")
+    created: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now)
+
+
+class Subject(Base):
+    """A person or animal, under a pseudonym."""
+
+    __tablename__ = "subjects"
+    __table_args__ = (UniqueConstraint("collection_id", "pseudonym"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id"))
+    pseudonym: Mapped[str] = mapped_column(String(64))
+
+
+class Study(Base):
+    """A DICOM study, or the one made for a single file."""
+
+    __tablename__ = "studies"
+    __table_args__ = (UniqueConstraint("collection_id", "uid"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    collection_id: Mapped[int] = mapped_column(ForeignKey("collections.id"), index=True)
+    subject_id: Mapped[int | None] = mapped_column(ForeignKey("subjects.id"))
+    uid: Mapped[str] = mapped_column(String(80), index=True)
+    description: Mapped[str | None] = mapped_column(Text)
+    date: Mapped[str | None] = mapped_column(String(8))
+    subject: Mapped[Subject | None] = relationship()
+    collection: Mapped[Collection] = relationship()
+
+
+class Pack(Base):
+    """An object in the store. `replaced` is its tombstone."""
+
+    __tablename__ = "packs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), unique=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[str] = mapped_column(String(64))
+    created: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now)
+    replaced: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class SeriesRow(Base):
+    """A series and where it lies."""
+
+    __tablename__ = "series"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uid: Mapped[str] = mapped_column(String(80), unique=True)
+    base_uid: Mapped[str] = mapped_column(String(80), index=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
+    pack_id: Mapped[int] = mapped_column(ForeignKey("packs.id"), index=True)
+    index_start: Mapped[int] = mapped_column(BigInteger)
+    index_stop: Mapped[int] = mapped_column(BigInteger)
+    levels: Mapped[int]
+    lane: Mapped[str] = mapped_column(Text)
+    modality: Mapped[str | None] = mapped_column(String(16), index=True)
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON)
+    source_bytes: Mapped[int] = mapped_column(BigInteger)
+    stored_bytes: Mapped[int] = mapped_column(BigInteger)
+    created: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now)
+    study: Mapped[Study] = relationship()
+    pack: Mapped[Pack] = relationship()
+
+
+class Source(Base):
+    """A file that was taken in, by its content."""
+
+    __tablename__ = "sources"
+    __table_args__ = (UniqueConstraint("digest"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
+    instance_uid: Mapped[str | None] = mapped_column(String(80), index=True)
+
+
+class User(Base):
+    """An account."""
+
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    password: Mapped[str] = mapped_column(Text)
+    """An argon2id hash."""
+    created: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now)
+
+
+class Token(Base):
+    """A login; only a digest of the token is kept."""
+
+    __tablename__ = "tokens"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    expires: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    user: Mapped[User] = relationship()

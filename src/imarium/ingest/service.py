@@ -1,0 +1,262 @@
+"""One pass over many sources. Nothing is acknowledged before the catalog has committed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imarium.access import pseudonym
+from imarium.catalog import Catalog, NewSeries, PackRecord, SeriesRecord
+from imarium.codec import choose_lane, decompositions_for, encode_frames, pixel_digest
+from imarium.codec.frames import EncodedFrame
+from imarium.errors import (
+    ConcurrentWriteError,
+    ImariumError,
+    IntegrityError,
+    RefusedFileError,
+    StorageError,
+)
+from imarium.formats import dicom, recognise
+from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
+from imarium.ingest.outcome import Observer, Outcome, Silent, Status
+from imarium.ingest.scan import scan, unreadable
+from imarium.model import Series, SourceSeries
+from imarium.pack import LevelReader, PackWriter, SeriesIndex, read_attachments
+from imarium.settings import Settings
+from imarium.store import ObjectStore
+
+_SEPARATOR = "-"
+"""Between a Series Instance UID and the number of a stack that is kept apart from the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """A stored series and what is needed to compare it with an incoming one."""
+
+    record: SeriesRecord
+    index: SeriesIndex
+    attachments: dict[str, bytes]
+    instances: dict[str, list[int]]
+
+    def digests(self, instance: str) -> list[bytes]:
+        return [self.index.digests[frame].tobytes() for frame in self.instances[instance]]
+
+
+class Ingest:
+    """Takes files in. Safe to use from several threads and processes at once."""
+
+    def __init__(self, settings: Settings, catalog: Catalog, store: ObjectStore, secret: bytes) -> None:
+        self._settings, self._catalog, self._store, self._secret = settings, catalog, store, secret
+
+    def run(
+        self,
+        paths: Iterable[Path],
+        *,
+        collection: str,
+        description: str = "",
+        observer: Observer | None = None,
+    ) -> Iterator[Outcome]:
+        """Take in files and folders; yields one outcome a file, as soon as it is certain.
+
+        Raises StorageError only if the archive itself cannot be used; a bad file never raises.
+        """
+        watch = observer or Silent()
+        self._catalog.ensure_collection(collection, description)
+        files: list[tuple[Path, int]] = []
+        for found in scan(paths):
+            if isinstance(found, Refusal):
+                yield _refused(found.path, found.error)
+                continue
+            try:
+                files.append((found, found.stat().st_size))
+            except OSError as error:
+                yield _refused(found, unreadable(error))
+        watch.found(len(files), sum(size for _, size in files))
+        batches: dict[str, tuple[Reader, list[Path]]] = {}
+        context = self._context()
+        for path, size in files:
+            outcome, reader = self._look(path, context)
+            if outcome is not None:
+                watch.advanced(size)
+                yield outcome
+            elif reader is not None and reader.batch:
+                batches.setdefault(reader.name, (reader, []))[1].append(path)
+            elif reader is not None:
+                yield from self._read([path], reader, context, collection, watch)
+        for reader, members in batches.values():
+            yield from self._read(members, reader, context, collection, watch)
+
+    def _context(self) -> ReadContext:
+        try:
+            self._settings.scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"the home folder cannot be written: {error.strerror}") from error
+        return ReadContext(limits=self._settings.limits, scratch=self._settings.scratch)
+
+    def _look(self, path: Path, context: ReadContext) -> tuple[Outcome | None, Reader | None]:
+        """The outcome of a file that needs no reading, or the reader for it."""
+        try:
+            reader = recognise(path)
+            known = self._catalog.known_sources([file_digest(path, context.limits)])
+        except RefusedFileError as error:
+            return _refused(path, error), None
+        except OSError as error:
+            return _refused(path, unreadable(error)), None
+        for series in known.values():
+            return Outcome(path, Status.KNOWN, series, "this file was taken in before"), None
+        return None, reader
+
+    def _read(
+        self,
+        paths: Sequence[Path],
+        reader: Reader,
+        context: ReadContext,
+        collection: str,
+        watch: Observer,
+    ) -> Iterator[Outcome]:
+        for found in reader.read(paths, context):
+            if isinstance(found, Refusal):
+                yield _refused(found.path, found.error)
+                continue
+            try:
+                yield from self._take(found, collection, watch)
+            except RefusedFileError as error:
+                yield from self._without(found, error, reader, context, collection, watch)
+            except (IntegrityError, StorageError) as error:
+                for file in found.files:
+                    yield _refused(file.path, error)
+
+    def _without(
+        self,
+        source: SourceSeries,
+        error: RefusedFileError,
+        reader: Reader,
+        context: ReadContext,
+        collection: str,
+        watch: Observer,
+    ) -> Iterator[Outcome]:
+        """Refuse the file that is to blame and read the others of its series again."""
+        if error.path is None or len(source.files) == 1:
+            for file in source.files:
+                yield _refused(file.path, error)
+            return
+        yield _refused(error.path, error)
+        others = [file.path for file in source.files if file.path != error.path]
+        yield from self._read(others, reader, context, collection, watch)
+
+    # --- one series ---------------------------------------------------------------------------------
+
+    def _take(self, source: SourceSeries, collection: str, watch: Observer) -> list[Outcome]:
+        try:
+            return self._store_series(source, collection, watch)
+        except ConcurrentWriteError:
+            return self._store_series(source, collection, watch)  # finds what the other process stored
+
+    def _store_series(self, source: SourceSeries, collection: str, watch: Observer) -> list[Outcome]:
+        stacks = [self._open_stack(record) for record in self._catalog.stacks(source.series.uid)]
+        if source.series.format != "dicom":
+            if stacks:
+                return self._known(source, stacks[0].record, "the same content was taken in before")
+            return self._add(source, source.series, collection, watch)
+        incoming = dicom.instance_frames(source.attachments)
+        digests: list[bytes] = []
+        if any(incoming.keys() & stack.instances.keys() for stack in stacks):
+            digests = [pixel_digest(frame) for frame in source.read_frames()]
+        target: tuple[_Stack, set[str]] | None = None
+        conflict = False
+        for stack in stacks:
+            overlap = incoming.keys() & stack.instances.keys()
+            same = {
+                uid for uid in overlap if [digests[frame] for frame in incoming[uid]] == stack.digests(uid)
+            }
+            if same == incoming.keys():
+                return self._known(source, stack.record, "the same SOP instance and pixels are stored")
+            conflict = conflict or same != overlap
+            if target is None and same == overlap and dicom.compatible(stack.record.series, source.series):
+                target = (stack, same)
+        if target is not None:
+            return self._grow(*target, source, watch)
+        series = source.series
+        if stacks:
+            series = replace(series, uid=f"{series.uid}{_SEPARATOR}{len(stacks) + 1}")
+        if conflict:
+            note = "Other pixels came under the same SOP Instance UID; both are kept, for a curator to judge."
+            series = replace(series, notes=(*series.notes, note))
+        return self._add(source, series, collection, watch)
+
+    def _open_stack(self, record: SeriesRecord) -> _Stack:
+        fetch = self._store.fetch(record.pack.key)
+        index = SeriesIndex.from_bytes(fetch(*record.index_span))
+        if record.series.format != "dicom":
+            return _Stack(record, index, {}, {})
+        attachments = read_attachments(fetch, index)
+        return _Stack(record, index, attachments, dicom.instance_frames(attachments))
+
+    def _known(self, source: SourceSeries, record: SeriesRecord, reason: str) -> list[Outcome]:
+        self._catalog.add_sources(record.series.uid, source.files)
+        return [Outcome(file.path, Status.KNOWN, record.series.uid, reason) for file in source.files]
+
+    def _add(self, source: SourceSeries, series: Series, collection: str, watch: Observer) -> list[Outcome]:
+        new = self._write(source, series, source.series.uid, watch)
+        self._catalog.add_series(collection, new)
+        return _taken(source, new, new.stored_bytes)
+
+    def _grow(self, stack: _Stack, same: set[str], source: SourceSeries, watch: Observer) -> list[Outcome]:
+        """Join new instances to a stored series in a new pack."""
+        stored = stack.record.series
+        reader = LevelReader(stack.index, self._store.fetch(stack.record.pack.key), level=0)
+        merged = dicom.merge(stored, stack.attachments, reader.frame, source, same)
+        series = replace(merged.series, uid=stored.uid)
+        new = self._write(replace(merged, files=source.files), series, source.series.uid, watch)
+        self._catalog.replace_series(new)
+        return _taken(source, new, new.stored_bytes - stack.record.stored_bytes)
+
+    def _write(self, source: SourceSeries, series: Series, base_uid: str, watch: Observer) -> NewSeries:
+        decompositions = decompositions_for(series.rows, series.columns)
+        _, reason = choose_lane(series, decompositions)
+        size = sum(file.size for file in source.files)
+
+        def watched() -> Iterator[EncodedFrame]:
+            for encoded in encode_frames(
+                source.read_frames(), series, decompositions, self._settings.threads
+            ):
+                watch.advanced(size / series.frames)
+                yield encoded
+
+        with PackWriter(self._settings.scratch) as writer:
+            index = writer.add(series, decompositions, watched(), source.attachments)
+            entry = writer.entries[0]
+            pack = writer.finish()
+            key = f"packs/{pack.digest[:2]}/{pack.digest}.imp"
+            self._store.put(key, pack.path)
+            if self._store.size(key) != pack.size:
+                raise StorageError("the store kept another number of bytes than it was given")
+        return NewSeries(
+            series=series,
+            base_uid=base_uid,
+            levels=index.levels,
+            lane=reason,
+            stored_bytes=pack.size,
+            pack=PackRecord(key, pack.size, pack.digest),
+            index_span=entry.index,
+            files=source.files,
+            pseudonym=pseudonym(self._secret, source.patient_id),
+        )
+
+
+def _refused(path: Path, error: ImariumError) -> Outcome:
+    return Outcome(path, Status.REFUSED, reason=str(error))
+
+
+def _taken(source: SourceSeries, new: NewSeries, grown: int) -> list[Outcome]:
+    return [
+        Outcome(
+            file.path,
+            Status.TAKEN,
+            new.series.uid,
+            source_bytes=file.size,
+            stored_bytes=grown if number == 0 else 0,
+        )
+        for number, file in enumerate(source.files)
+    ]

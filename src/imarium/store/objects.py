@@ -1,0 +1,84 @@
+"""Immutable objects by key, on obstore.
+
+Keys hold the digest of the content, so writing an object twice changes nothing. An object is visible
+only when it is complete: obstore writes beside it and renames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore
+from obstore.store import ObjectStore as Backend
+
+from imarium.errors import NotFoundError, StorageError
+
+
+class ObjectStore:
+    """Puts, ranges, sizes and listings of one backend. Raises StorageError and NotFoundError."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def put(self, key: str, source: Path) -> None:
+        """Store a file's content under a key, streaming."""
+        try:
+            obstore.put(self._backend, key, source)
+        except (BaseError, OSError) as error:
+            raise StorageError(f"the object could not be written: {_reason(error)}") from error
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes start to stop - 1 of an object."""
+        if start >= stop:
+            return b""
+        try:
+            return bytes(obstore.get_range(self._backend, key, start=start, end=stop))
+        except (BaseError, OSError) as error:
+            raise self._translated(error) from error
+
+    def fetch(self, key: str) -> Callable[[int, int], bytes]:
+        """The `fetch(start, stop)` of one object, for the pack's readers."""
+        return lambda start, stop: self.read(key, start, stop)
+
+    def size(self, key: str) -> int:
+        """Bytes of an object."""
+        try:
+            return int(obstore.head(self._backend, key)["size"])
+        except (BaseError, OSError) as error:
+            raise self._translated(error) from error
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Keys of all complete objects under a prefix."""
+        try:
+            for batch in obstore.list(self._backend, prefix=prefix or None):
+                for meta in batch:
+                    yield str(meta["path"])
+        except (BaseError, OSError) as error:
+            raise self._translated(error) from error
+
+    @staticmethod
+    def _translated(error: Exception) -> StorageError | NotFoundError:
+        if isinstance(error, FileNotFoundError) or type(error).__name__ == "NotFoundError":
+            return NotFoundError("no such object in the store")
+        return StorageError(f"the object could not be read: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong in one line, without the backend's nested debug output or paths."""
+    text = str(error)
+    if "No space left" in text or "StorageFull" in text:
+        return "no space left on the device; make room and try again"
+    if "Permission denied" in text:
+        return "permission denied"
+    return type(error).__name__
+
+
+def open_local(folder: Path) -> ObjectStore:
+    """A store in a folder, made if missing."""
+    try:
+        return ObjectStore(LocalStore(folder, mkdir=True))
+    except (BaseError, OSError) as error:
+        raise StorageError(f"the object folder could not be opened: {_reason(error)}") from error
