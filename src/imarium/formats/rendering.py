@@ -1,0 +1,172 @@
+"""Stored values to what a screen shows: eight bits, grey or RGB.
+
+Grey values follow the pipeline of PS3.4 N.2: rescale (PS3.3 C.11.1), then the linear VOI window
+(PS3.3 C.11.2.1.2.1), then inversion for MONOCHROME1. Everything here is a pure function of its arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imarium.errors import ExportRefusedError, InvalidRequestError
+from imarium.model import Series
+from imarium.model.series import Frame
+
+Window: TypeAlias = tuple[float, float]
+"""Center and width, in rescaled values (HU for CT)."""
+
+PERCENTILES = (0.5, 99.5)
+"""Where a series has no window, these percentiles of its values become black and white."""
+
+_SAMPLE_LIMIT = 1 << 20
+
+
+def is_ybr(series: Series) -> bool:
+    """Whether the stored values are luminance and chrominance (PS3.3 C.7.6.3.1.2)."""
+    return series.photometric.startswith("YBR")
+
+
+def to_rgb(frame: Frame, series: Series) -> Frame:
+    """YBR_FULL and YBR_FULL_422 as RGB; every other frame as it is.
+
+    Raises ExportRefusedError for YBR of another kind, or of more than 8 bits.
+    """
+    if not is_ybr(series):
+        return frame
+    if (
+        series.photometric not in ("YBR_FULL", "YBR_FULL_422")
+        or frame.dtype != np.uint8
+        or series.samples != 3
+    ):
+        raise ExportRefusedError(
+            f"{series.photometric} of {series.samples} x {series.dtype} has no conversion to RGB here; "
+            "export the source's own format"
+        )
+    return _ybr_full_to_rgb(frame)
+
+
+def _ybr_full_to_rgb(frame: Frame) -> Frame:
+    """PS3.3 C.7.6.3.1.2, rounded to the nearest of 0 to 255."""
+    luma, blue, red = (frame[..., channel].astype(np.float64) for channel in range(3))
+    blue, red = blue - 128, red - 128
+    rgb = np.stack(
+        (luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue), axis=-1
+    )
+    converted: Frame = np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
+    return converted
+
+
+def render_8bit(frame: Frame, series: Series, window: Window | None = None) -> NDArray[np.uint8]:
+    """One frame for display: uint8, (rows, columns) for grey or (rows, columns, 3) for colour.
+
+    `frame` holds stored values, (rows, columns) or (rows, columns, samples), of any resolution of
+    `series`. Grey: rescaled, windowed with `window`, else the series' default window, else
+    percentiles 0.5 to 99.5 of this frame; a width below 1 is read as LINEAR_EXACT
+    (PS3.3 C.11.2.1.3.2), since LINEAR knows none. Not-a-number is black; complex values show their
+    magnitude. Palette indices become their colours. 8-bit colour is passed on; deeper colour is
+    scaled. Alpha is dropped.
+
+    Raises InvalidRequestError for a window that makes no sense and ExportRefusedError for colours
+    that have no rendering.
+    """
+    if window is not None:
+        _check_window(window)
+    if series.samples >= 3:
+        return _render_colour(frame, series)
+    grey = frame[..., 0] if series.samples == 2 else frame
+    if series.palette:
+        table = np.array(series.palette, dtype=np.uint8)
+        looked_up: NDArray[np.uint8] = table[np.clip(grey, 0, len(table) - 1).astype(np.intp)]
+        return looked_up
+    values = rescaled(grey, series)
+    center, width = window or _own_window(series) or _window_of(_finite_sample(values))
+    shown = _windowed(values, center, width)
+    return 255 - shown if series.photometric == "MONOCHROME1" else shown
+
+
+def default_window(frames: Iterable[Frame], series: Series) -> Window:
+    """The series' own window, else one from percentiles 0.5 to 99.5 of the frames' rescaled values.
+
+    Give the middle frames of a volume: outer ones often show nothing. At most 2**20 values of each frame
+    are looked at.
+    """
+    own = _own_window(series)
+    if own is not None:
+        return own
+    parts = [
+        _finite_sample(rescaled(frame[..., 0] if frame.ndim == 3 else frame, series)) for frame in frames
+    ]
+    return _window_of(np.concatenate(parts) if parts else np.zeros(0))
+
+
+def rescaled(frame: Frame, series: Series) -> NDArray[np.float64]:
+    """Stored values * slope + intercept, as float64; the magnitude of complex values."""
+    plain = np.abs(frame) if np.iscomplexobj(frame) else frame
+    with np.errstate(invalid="ignore", over="ignore"):
+        values = plain.astype(np.float64)
+        if (series.rescale_slope, series.rescale_intercept) != (1.0, 0.0):
+            values = values * series.rescale_slope + series.rescale_intercept
+    return values
+
+
+def _check_window(window: Window) -> None:
+    center, width = window
+    if not (math.isfinite(center) and math.isfinite(width) and width > 0):
+        raise InvalidRequestError(
+            f"a window has a finite center and a width above 0, not center {center:g} and width {width:g}"
+        )
+
+
+def _own_window(series: Series) -> Window | None:
+    center, width = series.window_center, series.window_width
+    if center is None or width is None:
+        return None
+    # Files hold useless windows too (width 0, not a number): they count as none.
+    return (center, width) if math.isfinite(center) and math.isfinite(width) and width > 0 else None
+
+
+def _finite_sample(values: NDArray[Any]) -> NDArray[Any]:
+    flat = values.reshape(-1)
+    flat = flat[:: max(1, -(-flat.size // _SAMPLE_LIMIT))]
+    return flat[np.isfinite(flat)]
+
+
+def _window_of(values: NDArray[Any]) -> Window:
+    """The LINEAR window that maps the percentiles to black and white."""
+    if values.size == 0:
+        return 0.5, 1.0
+    low, high = (float(value) for value in np.percentile(values, PERCENTILES))
+    # Where nearly all values are alike (masks, sparse maps), percentiles would hide the rest.
+    if low == high:
+        low, high = float(values.min()), float(values.max())
+    width = high - low + 1
+    return (low + width / 2, width) if math.isfinite(width) else (0.5, 1.0)
+
+
+def _windowed(values: NDArray[np.float64], center: float, width: float) -> NDArray[np.uint8]:
+    """PS3.3 C.11.2.1.2.1 with y from 0 to 255, rounded to the nearest integer."""
+    if width < 1:
+        scaled = (values - center) / width + 0.5
+    elif width == 1:
+        scaled = (values > center - 0.5).astype(np.float64)
+    else:
+        with np.errstate(invalid="ignore"):
+            scaled = (values - (center - 0.5)) / (width - 1) + 0.5
+    shown = np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0), 0, 1) * 255)
+    return shown.astype(np.uint8)
+
+
+def _render_colour(frame: Frame, series: Series) -> NDArray[np.uint8]:
+    colours = to_rgb(frame, series)[..., :3]
+    if colours.dtype == np.uint8:
+        return np.ascontiguousarray(colours)
+    if colours.dtype.kind != "u":
+        raise ExportRefusedError(f"colours of type {colours.dtype.name} have no rendering; ask for npy")
+    bits = series.bits_stored or colours.dtype.itemsize * 8
+    top = float(2**bits - 1)
+    return np.rint(np.minimum(colours.astype(np.float64) / top, 1) * 255).astype(np.uint8)
