@@ -1,0 +1,76 @@
+/** Reads the index of a series: a zstd frame that says where every part of every frame lies. */
+
+import { decompress } from "fzstd";
+
+import { crc32c } from "./crc32c";
+import { LANE, PackError, type PackIndex, type SeriesFacts } from "./types";
+
+export * from "./types";
+
+interface Facts {
+  series: SeriesFacts;
+  decompositions: number;
+  body: [number, number];
+}
+
+/** Parse an index as it lies in the pack (compressed). Throws PackError if it is damaged. */
+export function parseIndex(stored: Uint8Array): PackIndex {
+  let bytes: Uint8Array;
+  try {
+    bytes = decompress(stored);
+  } catch (cause) {
+    throw new PackError("the index is not a zstd frame", { cause });
+  }
+  if (bytes.length < 12 || String.fromCharCode(...bytes.subarray(0, 4)) !== "IMX1") {
+    throw new PackError("the index does not begin with IMX1");
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const end = bytes.length - 4;
+  if (crc32c(bytes.subarray(0, end)) !== view.getUint32(end, true)) {
+    throw new PackError("the index is damaged: its checksum does not match");
+  }
+
+  const textLength = view.getUint32(4, true);
+  const facts = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + textLength))) as Facts;
+  const frames = facts.series.frames;
+  const parts = facts.decompositions + 1;
+
+  const paramsAt = Math.ceil((8 + textLength) / 8) * 8;
+  const lengthsAt = paramsAt + 16 * frames + 32 * frames;
+  const checksumsAt = lengthsAt + 4 * parts * frames;
+  const lanesAt = checksumsAt + 4 * parts * frames;
+  if (lanesAt + frames !== end) {
+    throw new PackError(`the index holds ${end} bytes where ${lanesAt + frames} are expected`);
+  }
+
+  const count = parts * frames;
+  const lengths = new Uint32Array(count);
+  const checksums = new Uint32Array(count);
+  const offsets = new Float64Array(count);
+  let offset = facts.body[0];
+  for (let i = 0; i < count; i++) {
+    lengths[i] = view.getUint32(lengthsAt + 4 * i, true);
+    checksums[i] = view.getUint32(checksumsAt + 4 * i, true);
+    offsets[i] = offset;
+    offset += lengths[i]!;
+  }
+  if (offset !== facts.body[1]) throw new PackError("the parts do not fill the body");
+
+  const lanes = bytes.slice(lanesAt, lanesAt + frames);
+  return {
+    series: facts.series,
+    decompositions: facts.decompositions,
+    parts,
+    frames,
+    body: { start: facts.body[0], stop: facts.body[1] },
+    lengths,
+    offsets,
+    checksums,
+    lanes,
+    params(frame) {
+      const at = paramsAt + 16 * frame;
+      if (lanes[frame] === LANE.float) return [view.getFloat64(at, true), view.getFloat64(at + 8, true)];
+      return [Number(view.getBigInt64(at, true)), Number(view.getBigInt64(at + 8, true))];
+    },
+  };
+}

@@ -1,0 +1,91 @@
+/** Where the bytes of frames and levels lie, and which to fetch. Pure arithmetic over an index. */
+
+import { LANE, type PackIndex } from "./types";
+
+export interface ByteRange {
+  start: number;
+  stop: number;
+}
+
+/** One part of one frame, as a place in the pack. */
+export interface Segment extends ByteRange {
+  part: number;
+  frame: number;
+}
+
+/** Rows and columns of a level: halved `level` times, rounded up. */
+export function levelShape(rows: number, columns: number, level: number): [number, number] {
+  return [Math.ceil(rows / 2 ** level), Math.ceil(columns / 2 ** level)];
+}
+
+/** The last part that a level needs; smaller parts are needed too, but see `partsOf`. */
+export function lastPart(index: PackIndex, level: number): number {
+  return index.decompositions - level;
+}
+
+/** The parts that a level of a frame needs, in order. The exact part of the float lane stands alone. */
+export function partsOf(index: PackIndex, frame: number, level: number): number[] {
+  const last = lastPart(index, level);
+  if (last < 0 || last > index.decompositions) throw new RangeError(`there is no level ${level}`);
+  if (index.lanes[frame] === LANE.float && level === 0) return [last];
+  return Array.from({ length: last + 1 }, (_, part) => part);
+}
+
+export function segmentOf(index: PackIndex, part: number, frame: number): Segment {
+  const i = part * index.frames + frame;
+  const start = index.offsets[i]!;
+  return { part, frame, start, stop: start + index.lengths[i]! };
+}
+
+/** The one contiguous range of the pack that holds a level of all frames. */
+export function volumeRange(index: PackIndex, level: number): ByteRange {
+  const last = segmentOf(index, lastPart(index, level), index.frames - 1);
+  return { start: index.body.start, stop: last.stop };
+}
+
+/** The sharpest level whose range over the whole volume is at most `budget` bytes; null if none is. */
+export function levelWithin(index: PackIndex, budget: number): number | null {
+  for (let level = 0; level <= index.decompositions; level++) {
+    const { start, stop } = volumeRange(index, level);
+    if (stop - start <= budget) return level;
+  }
+  return null;
+}
+
+/** Segments of the given parts and frames [first, last], in the order of the pack. */
+export function segmentsOf(index: PackIndex, parts: readonly number[], first: number, last: number): Segment[] {
+  const segments: Segment[] = [];
+  for (const part of parts) {
+    for (let frame = first; frame <= last; frame++) segments.push(segmentOf(index, part, frame));
+  }
+  return segments;
+}
+
+export interface Batch extends ByteRange {
+  segments: Segment[];
+}
+
+/** Join neighbours into ranges: no gap inside a range, and none longer than `limit` unless one segment is. */
+export function coalesce(segments: readonly Segment[], limit = Infinity): Batch[] {
+  const batches: Batch[] = [];
+  for (const segment of segments) {
+    const open = batches.at(-1);
+    if (open && open.stop === segment.start && segment.stop - open.start <= limit) {
+      open.stop = segment.stop;
+      open.segments.push(segment);
+    } else {
+      batches.push({ start: segment.start, stop: segment.stop, segments: [segment] });
+    }
+  }
+  return batches;
+}
+
+/**
+ * The smallest level that is still as sharp as the screen.
+ * `scale` is device pixels per full-resolution pixel, along the axis with the larger scale.
+ */
+export function levelForScale(scale: number, decompositions: number): number {
+  if (!(scale > 0)) return decompositions;
+  const level = Math.floor(Math.log2(1 / scale) + 1e-6);
+  return Math.min(Math.max(level, 0), decompositions);
+}
