@@ -86,7 +86,7 @@ def render_8bit(frame: Frame, series: Series, window: Window | None = None) -> N
     values = rescaled(grey, series)
     center, width = window or _own_window(series) or _window_of(_finite_sample(values))
     shown = _windowed(values, center, width)
-    return 255 - shown if series.photometric == "MONOCHROME1" else shown
+    return np.subtract(np.uint8(255), shown) if series.photometric == "MONOCHROME1" else shown
 
 
 def default_window(frames: Iterable[Frame], series: Series) -> Window:
@@ -108,9 +108,9 @@ def rescaled(frame: Frame, series: Series) -> NDArray[np.float64]:
     """Stored values * slope + intercept, as float64; the magnitude of complex values."""
     plain = np.abs(frame) if np.iscomplexobj(frame) else frame
     with np.errstate(invalid="ignore", over="ignore"):
-        values = plain.astype(np.float64)
+        values: NDArray[np.float64] = plain.astype(np.float64)
         if (series.rescale_slope, series.rescale_intercept) != (1.0, 0.0):
-            values = values * series.rescale_slope + series.rescale_intercept
+            values = np.asarray(values * series.rescale_slope + series.rescale_intercept, dtype=np.float64)
     return values
 
 
@@ -133,7 +133,8 @@ def _own_window(series: Series) -> Window | None:
 def _finite_sample(values: NDArray[Any]) -> NDArray[Any]:
     flat = values.reshape(-1)
     flat = flat[:: max(1, -(-flat.size // _SAMPLE_LIMIT))]
-    return flat[np.isfinite(flat)]
+    finite: NDArray[Any] = flat[np.isfinite(flat)]
+    return finite
 
 
 def _window_of(values: NDArray[Any]) -> Window:
@@ -157,16 +158,21 @@ def _windowed(values: NDArray[np.float64], center: float, width: float) -> NDArr
     else:
         with np.errstate(invalid="ignore"):
             scaled = (values - (center - 0.5)) / (width - 1) + 0.5
-    shown = np.rint(np.clip(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0), 0, 1) * 255)
-    return shown.astype(np.uint8)
+    shown = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+    return _to_bytes(shown)
+
+
+def _to_bytes(shares: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """0 to 1 as 0 to 255, rounded to the nearest."""
+    return np.asarray(np.rint(shares * 255), dtype=np.uint8)
 
 
 def _render_colour(frame: Frame, series: Series) -> NDArray[np.uint8]:
     colours = to_rgb(frame, series)[..., :3]
     if colours.dtype == np.uint8:
-        return np.ascontiguousarray(colours)
+        return np.ascontiguousarray(colours, dtype=np.uint8)
     if colours.dtype.kind != "u":
         raise ExportRefusedError(f"colours of type {colours.dtype.name} have no rendering; ask for npy")
     bits = series.bits_stored or colours.dtype.itemsize * 8
     top = float(2**bits - 1)
-    return np.rint(np.minimum(colours.astype(np.float64) / top, 1) * 255).astype(np.uint8)
+    return _to_bytes(np.minimum(colours.astype(np.float64) / top, 1))
