@@ -74,6 +74,10 @@ class LevelReader:
             pass
         return Volume.wrap(array.reshape(self.series.volume_shape), self.series)
 
+    def check_frames(self, start: int, stop: int) -> None:
+        """Raises InvalidRequestError if frames start to stop - 1 do not all exist."""
+        self._index.spans(self._level, start, stop)
+
     def frame(self, number: int) -> Frame:
         """One frame."""
         return next(self.frames(number, number + 1))

@@ -1,0 +1,14 @@
+"""Stored series to any resolution and any format."""
+
+from imarium.streaming.describe import describe, describe_fully
+from imarium.streaming.levels import LevelDetail, parse_window
+from imarium.streaming.service import Streaming, VerifyOutcome
+
+__all__ = [
+    "LevelDetail",
+    "Streaming",
+    "VerifyOutcome",
+    "describe",
+    "describe_fully",
+    "parse_window",
+]

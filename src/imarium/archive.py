@@ -1,0 +1,34 @@
+"""An open archive: the services of one home folder, wired together once."""
+
+from __future__ import annotations
+
+from imarium.access import Accounts, site_secret
+from imarium.catalog import Catalog
+from imarium.errors import StorageError
+from imarium.ingest import Ingest
+from imarium.settings import Settings
+from imarium.store import open_local
+from imarium.streaming import Streaming
+
+
+class Archive:
+    """What a face needs: `catalog`, `ingest`, `streaming` and `accounts` over the same home."""
+
+    def __init__(self, settings: Settings) -> None:
+        try:
+            settings.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"the home folder cannot be made: {error.strerror}; choose another with --home"
+            ) from error
+        self.settings = settings
+        secret = site_secret(settings.home)
+        store = open_local(settings.objects)
+        self.catalog = Catalog(settings.database_url)
+        self.accounts = Accounts(self.catalog)
+        self.ingest = Ingest(settings, self.catalog, store, secret)
+        self.streaming = Streaming(settings, self.catalog, store)
+
+    def close(self) -> None:
+        """Release the catalog's connections."""
+        self.catalog.close()

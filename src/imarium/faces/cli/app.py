@@ -1,0 +1,357 @@
+"""The commands. Each opens a backend, calls it and prints; rules live in the services."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Protocol
+
+import typer
+from rich.table import Table
+
+from imarium import samples as sample_data
+from imarium import settings
+from imarium.access.accounts import ADMINISTRATOR
+from imarium.archive import Archive
+from imarium.client import Client
+from imarium.errors import ImariumError, InvalidRequestError
+from imarium.faces.cli.backends import ExportRequest, opened, save_token
+from imarium.faces.cli.output import (
+    console,
+    emit,
+    errors,
+    ingest_progress,
+    print_summary,
+    size_text,
+)
+from imarium.faces.cli.paths import default_home
+from imarium.formats import EXPORTS
+from imarium.formats.delivery import download_name
+from imarium.ingest import Status, Summary
+from imarium.version import VERSION
+
+app = typer.Typer(
+    name="imarium",
+    help="An open medical image database: one lossless copy, any resolution, any format.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class RunnableServer(Protocol):
+    """What `imarium serve` needs of the HTTP face."""
+
+    @property
+    def url(self) -> str:
+        """The address."""
+
+    def run(self) -> None:
+        """Answer until stopped."""
+
+
+Listening = Callable[[Archive, str, int], AbstractContextManager[RunnableServer]]
+
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Folder of all state; else IMARIUM_HOME, else the platform's.")
+]
+Server = Annotated[
+    str | None, typer.Option("--server", envvar="IMARIUM_SERVER", help="Act on a server at this address.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+SeriesUid = Annotated[str, typer.Argument(help="UID of a series; `imarium ls` lists them.")]
+FORMATS = sorted({name for names in EXPORTS.values() for name in names})
+
+
+def _archive(home: Path | None, server: str | None) -> Archive | None:
+    """The archive to act on, unless it is a server's."""
+    if server is None:
+        return Archive(_settings(home))
+    if home is not None:
+        raise InvalidRequestError("--home and --server exclude each other")
+    return None
+
+
+def _settings(home: Path | None) -> settings.Settings:
+    return settings.load(home, default_home=default_home(), environ=os.environ)
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders, of any mix of formats.")],
+    collection: Annotated[str, typer.Option(help="Where they belong; made if missing.")] = "default",
+    home: Home = None,
+    server: Server = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take files and folders in. Exit status 1 if anything was refused."""
+    summary = Summary()
+    with opened(_archive(home, server), server) as backend, ingest_progress(as_json) as observer:
+        for outcome in backend.ingest(paths, collection, observer):
+            summary.add(outcome)
+            if as_json:
+                emit(
+                    {
+                        "path": str(outcome.path),
+                        "status": outcome.status,
+                        "series": outcome.series,
+                        "reason": outcome.reason,
+                    }
+                )
+            elif outcome.status is Status.REFUSED:
+                errors.print(f"refused {outcome.path}: {outcome.reason}", markup=False, soft_wrap=True)
+    if not as_json:
+        print_summary(summary)
+    if summary.files[Status.REFUSED]:
+        raise typer.Exit(1)
+
+
+@app.command("ls")
+def list_series(
+    collection: Annotated[str | None, typer.Option(help="Only this collection.")] = None,
+    home: Home = None,
+    server: Server = None,
+    as_json: AsJson = False,
+) -> None:
+    """List all series."""
+    table = Table("series", "collection", "modality", "shape", "type", "levels", "format", "before", "after")
+    with opened(_archive(home, server), server) as backend:
+        for item in backend.list_series(collection):
+            if as_json:
+                emit(_listed(item))
+                continue
+            table.add_row(
+                item["uid"],
+                item["collection"],
+                item["modality"] or "",
+                "x".join(str(side) for side in item["shape"]),
+                item["dtype"],
+                str(item["levels"]),
+                item["format"],
+                size_text(item["source_bytes"]),
+                size_text(item["stored_bytes"]),
+            )
+    if not as_json:
+        table.columns[0].no_wrap = True
+        empty = "Nothing is stored yet; `imarium ingest PATH...` takes images in."
+        console.print(table if table.row_count else empty)
+
+
+def _listed(item: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "series": item["uid"],
+        "collection": item["collection"],
+        "study": item["study_uid"],
+        "modality": item["modality"],
+        "description": item["description"],
+        "shape": item["shape"],
+        "dtype": item["dtype"],
+        "levels": item["levels"],
+        "source_format": item["format"],
+        "source_bytes": item["source_bytes"],
+        "stored_bytes": item["stored_bytes"],
+    }
+
+
+@app.command()
+def show(series: SeriesUid, home: Home = None, server: Server = None, as_json: AsJson = False) -> None:
+    """Show one series: geometry, levels and what each costs."""
+    with opened(_archive(home, server), server) as backend:
+        item = backend.show(series)
+    if as_json:
+        emit({"series": item.pop("uid"), **item})
+        return
+    for name in ("collection", "modality", "description", "format", "dtype", "photometric", "lane"):
+        if item[name] is not None:
+            console.print(f"{name:12} {item[name]}", markup=False)
+    console.print(f"{'shape':12} {'x'.join(str(side) for side in item['shape'])} (frames, rows, columns)")
+    if item["spacing"]:
+        spacing = " x ".join(f"{value:.4g}" for value in item["spacing"])
+        console.print(f"{'spacing':12} {spacing} mm (slice, row, column)")
+    console.print(f"{'exports':12} {', '.join(item['exports'])}")
+    for note in item["notes"]:
+        console.print(f"{'note':12} {note}", markup=False)
+    whole = item["level_details"][0]["bytes"]
+    table = Table("level", "rows x columns", "bytes", "of the whole")
+    for level in item["level_details"]:
+        table.add_row(
+            str(level["level"]),
+            f"{level['rows']}x{level['columns']}",
+            size_text(level["bytes"]),
+            f"{100 * level['bytes'] / whole:.1f} %",
+        )
+    console.print(table)
+
+
+@app.command()
+def get(
+    series: SeriesUid,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File, or folder for many.")] = None,
+    format_name: Annotated[str, typer.Option("--format", help="dicom, nifti, png or npy.")] = "nifti",
+    level: Annotated[int | None, typer.Option(help="0 is the full resolution; k halves it k times.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Shorter side in pixels, or ROWSxCOLUMNS; from the smallest level.")
+    ] = None,
+    window: Annotated[str | None, typer.Option(help="CENTER,WIDTH for PNG, in HU for CT.")] = None,
+    full_range: Annotated[bool, typer.Option(help="PNG: 16-bit stored values, no window.")] = False,
+    home: Home = None,
+    server: Server = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a series in a format, at a level or a size."""
+    if format_name not in FORMATS:
+        raise InvalidRequestError(f"formats are {', '.join(FORMATS)}, not {format_name!r}")
+    destination = output or Path(download_name(format_name))
+    request = ExportRequest(series, format_name, level, size, window, full_range)
+    with opened(_archive(home, server), server) as backend:
+        files = backend.export(request, destination)
+    if as_json:
+        for file in files:
+            emit({"series": series, "path": str(file), "bytes": file.stat().st_size})
+    else:
+        total = size_text(sum(file.stat().st_size for file in files))
+        what = str(files[0]) if len(files) == 1 else f"{len(files)} files in {destination}"
+        console.print(f"wrote {what} ({total})", markup=False, soft_wrap=True)
+
+
+@app.command()
+def verify(home: Home = None, server: Server = None, as_json: AsJson = False) -> None:
+    """Re-read every pack and check every digest. Exit status 1 if anything is damaged."""
+    checked = damaged = 0
+    with opened(_archive(home, server), server) as backend:
+        for outcome in backend.verify():
+            checked += 1
+            damaged += outcome.error is not None
+            if as_json:
+                emit(
+                    {
+                        "series": outcome.series,
+                        "frames": outcome.frames,
+                        "ok": outcome.error is None,
+                        "error": outcome.error,
+                    }
+                )
+            elif outcome.error:
+                errors.print(f"damaged {outcome.series}: {outcome.error}", markup=False, soft_wrap=True)
+    if not as_json:
+        console.print(f"checked {checked} series, {damaged} damaged")
+    if damaged:
+        raise typer.Exit(1)
+
+
+@app.command()
+def samples(home: Home = None, as_json: AsJson = False) -> None:
+    """Take in the sample data, unless the home folder holds collections already."""
+    archive = Archive(_settings(home))
+    try:
+        if not sample_data.needed(archive):
+            if not as_json:
+                console.print("sample data: nothing to do")
+            return
+        with ingest_progress(as_json) as observer:
+            summary = sample_data.take_in(archive, (lambda _: None) if as_json else console.print, observer)
+    finally:
+        archive.close()
+    if as_json:
+        emit({"taken": summary.files[Status.TAKEN], "known": summary.files[Status.KNOWN]})
+    else:
+        console.print(
+            f"sample data: {len(summary.series)} series, {size_text(summary.source_bytes)} before, "
+            f"{size_text(summary.stored_bytes)} after; {summary.files[Status.REFUSED]} files without "
+            "pixels or broken on purpose were left out"
+        )
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the page and the API until stopped."""
+    listening: Listening = context.obj
+    archive = Archive(_settings(home))
+    with listening(archive, host, port) as server:
+        password = archive.accounts.ensure_administrator()
+        if as_json:
+            emit({"url": server.url, "username": ADMINISTRATOR, "password": password})
+        else:
+            console.print(f"Imarium serves {server.url} (stop with Ctrl+C)", markup=False)
+            if password is not None:
+                console.print(f"user name {ADMINISTRATOR}, password {password}", markup=False)
+                console.print("This password is shown once; `imarium reset-password` makes a new one.")
+        server.run()
+
+
+@app.command()
+def login(
+    server: Annotated[str, typer.Option("--server", envvar="IMARIUM_SERVER")] = "http://127.0.0.1:8000",
+    username: Annotated[str, typer.Option(prompt=True)] = "admin",
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, envvar="IMARIUM_PASSWORD")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Log in to a server; later commands with --server use the login."""
+    with Client(server) as client:
+        path = save_token(server, client.login(username, password))
+    if as_json:
+        emit({"server": server, "username": username, "kept_in": str(path)})
+    else:
+        console.print(f"logged in as {username}; the token is kept in {path}", markup=False)
+
+
+@app.command("reset-password")
+def reset_password(
+    username: Annotated[str, typer.Argument()] = "admin", home: Home = None, as_json: AsJson = False
+) -> None:
+    """Give a user a new generated password and end all of their logins."""
+    archive = Archive(_settings(home))
+    password = archive.accounts.reset_password(username)
+    archive.close()
+    if as_json:
+        emit({"username": username, "password": password})
+    else:
+        console.print(f"new password of {username}: {password}", markup=False)
+
+
+@app.command()
+def version(as_json: AsJson = False) -> None:
+    """Print the version."""
+    if as_json:
+        emit({"version": VERSION})
+    else:
+        console.print(VERSION)
+
+
+def fail(error: ImariumError) -> NoReturn:
+    """Print an error as the command asked for it and leave with status 2."""
+    if "--json" in sys.argv:
+        emit({"error": {"code": error.code, "message": str(error)}})
+    else:
+        errors.print(f"[bold red]error:[/] {typer_escape(str(error))}", soft_wrap=True)
+    raise SystemExit(2)
+
+
+def typer_escape(text: str) -> str:
+    """Keep square brackets in messages from being read as markup."""
+    return text.replace("[", r"\[")
+
+
+def run(listening: Listening) -> None:
+    """Run the command line; errors of Imarium leave as one line and exit status 2.
+
+    `listening` binds the HTTP face, which this face does not import.
+    """
+    try:
+        app(obj=listening)
+    except ImariumError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        errors.print("stopped; what was acknowledged is stored")
+        raise SystemExit(130) from None

@@ -1,0 +1,216 @@
+"""Where commands act: on a home folder in this process, or on a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from imarium.archive import Archive
+from imarium.client import Client
+from imarium.errors import InvalidRequestError, StorageError
+from imarium.faces.cli.paths import config_folder
+from imarium.formats.base import Refusal
+from imarium.ingest import Observer, Outcome, Status
+from imarium.ingest.scan import scan
+from imarium.streaming import VerifyOutcome, describe, describe_fully, parse_window
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What `imarium get` asks for."""
+
+    uid: str
+    format_name: str
+    level: int | None
+    size: str | None
+    window: str | None
+    full_range: bool
+
+
+class Backend(Protocol):
+    """What every command needs, wherever it acts."""
+
+    def ingest(self, paths: list[Path], collection: str, observer: Observer) -> Iterator[Outcome]:
+        """Take files in."""
+
+    def list_series(self, collection: str | None) -> Iterator[dict[str, Any]]:
+        """Facts of all series."""
+
+    def show(self, uid: str) -> dict[str, Any]:
+        """Everything of one series."""
+
+    def export(self, request: ExportRequest, destination: Path) -> list[Path]:
+        """Write an export."""
+
+    def verify(self) -> Iterator[VerifyOutcome]:
+        """Check everything that is stored."""
+
+
+class LocalBackend:
+    """A home folder, opened in this process."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def ingest(self, paths: list[Path], collection: str, observer: Observer) -> Iterator[Outcome]:
+        """Take files in."""
+        return self._archive.ingest.run(paths, collection=collection, observer=observer)
+
+    def list_series(self, collection: str | None) -> Iterator[dict[str, Any]]:
+        """Facts of all series."""
+        records, _ = self._archive.catalog.series(collection=collection)
+        return (describe(record) for record in records)
+
+    def show(self, uid: str) -> dict[str, Any]:
+        """Everything of one series."""
+        record = self._archive.catalog.get_series(uid)
+        streaming = self._archive.streaming
+        return describe_fully(record, streaming.level_details(record), streaming.exports(record))
+
+    def export(self, request: ExportRequest, destination: Path) -> list[Path]:
+        """Write an export."""
+        return self._archive.streaming.export(
+            request.uid,
+            request.format_name,
+            destination,
+            level=request.level,
+            size=request.size,
+            window=None if request.window is None else parse_window(request.window),
+            full_range=request.full_range,
+        )
+
+    def verify(self) -> Iterator[VerifyOutcome]:
+        """Check everything that is stored."""
+        return self._archive.streaming.verify()
+
+
+class RemoteBackend:
+    """A server."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def ingest(self, paths: list[Path], collection: str, observer: Observer) -> Iterator[Outcome]:
+        """Send files and have them taken in."""
+        files: list[Path] = []
+        for found in scan(paths):
+            if isinstance(found, Refusal):
+                yield Outcome(found.path, Status.REFUSED, reason=str(found.error))
+            elif not os.access(found, os.R_OK):
+                yield Outcome(found, Status.REFUSED, reason="permission denied; make the file readable")
+            else:
+                files.append(found)
+        observer.found(len(files), sum(file.stat().st_size for file in files))
+
+        def sent() -> Iterator[Path]:
+            for file in files:
+                yield file
+                observer.advanced(file.stat().st_size)
+
+        if not files:
+            return
+        try:
+            for answer in self._client.ingest(sent(), collection):
+                yield Outcome(
+                    files[answer["number"]],
+                    Status(answer["status"]),
+                    answer["series"],
+                    answer["reason"],
+                    answer["source_bytes"],
+                    answer["stored_bytes"],
+                )
+        except OSError as error:
+            raise StorageError(f"a file cannot be read while it is sent: {error.strerror}") from error
+
+    def list_series(self, collection: str | None) -> Iterator[dict[str, Any]]:
+        """Facts of all series."""
+        return self._client.list_series(collection)
+
+    def show(self, uid: str) -> dict[str, Any]:
+        """Everything of one series."""
+        return self._client.describe(uid)
+
+    def export(self, request: ExportRequest, destination: Path) -> list[Path]:
+        """Download an export; a zip of several files is unpacked into the folder `destination`."""
+        try:
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".imarium-", dir=destination.parent) as folder:
+                return self._deliver(request, Path(folder), destination)
+        except OSError as error:
+            raise StorageError(f"the export cannot be written: {error.strerror}") from error
+
+    def _deliver(self, request: ExportRequest, folder: Path, destination: Path) -> list[Path]:
+        compress = destination.name.endswith(".gz")
+        if request.format_name == "nifti" and not (compress or destination.name.endswith(".nii")):
+            raise InvalidRequestError("a NIfTI file is named .nii or .nii.gz")
+        file = self._client.export(
+            request.uid,
+            folder,
+            format=request.format_name,
+            level=request.level,
+            size=request.size,
+            window=request.window,
+            full_range=request.full_range or None,
+            compress=None if request.format_name != "nifti" else compress,
+        )
+        if file.suffix != ".zip":
+            target = destination / file.name if destination.is_dir() else destination
+            return [file.replace(target)]
+        destination.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(file) as archive:
+            names = [Path(name).name for name in archive.namelist()]
+            for member, name in zip(archive.infolist(), names, strict=True):
+                (destination / name).write_bytes(archive.read(member))
+        return [destination / name for name in names]
+
+    def verify(self) -> Iterator[VerifyOutcome]:
+        """Have the server check everything."""
+        for line in self._client.verify():
+            yield VerifyOutcome(line["series"], line["frames"], line["error"])
+
+
+def saved_token(url: str) -> str | None:
+    """The token of `IMARIUM_TOKEN`, or the one that `imarium login` kept for a server."""
+    if os.environ.get("IMARIUM_TOKEN"):
+        return os.environ["IMARIUM_TOKEN"]
+    with suppress(OSError, ValueError):
+        tokens = json.loads((config_folder() / "tokens.json").read_text())
+        return str(tokens[url.rstrip("/")]) if url.rstrip("/") in tokens else None
+    return None
+
+
+def save_token(url: str, token: str) -> Path:
+    """Keep a token where only this user can read it."""
+    path = config_folder() / "tokens.json"
+    tokens: dict[str, str] = {}
+    with suppress(OSError, ValueError):
+        tokens = json.loads(path.read_text())
+    tokens[url.rstrip("/")] = token
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(tokens, file)
+    except OSError as error:
+        raise StorageError(f"the token cannot be kept: {error.strerror}") from error
+    return path
+
+
+@contextmanager
+def opened(archive: Archive | None, url: str | None) -> Iterator[Backend]:
+    """The backend of a command: the server if there is an address, else the archive."""
+    if url is not None:
+        with Client(url, saved_token(url)) as client:
+            yield RemoteBackend(client)
+    elif archive is not None:
+        try:
+            yield LocalBackend(archive)
+        finally:
+            archive.close()

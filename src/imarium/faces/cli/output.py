@@ -1,0 +1,96 @@
+"""What people and machines get to see."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from imarium.ingest import Observer, Summary
+from imarium.ingest.outcome import Silent, Status
+
+errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False)
+
+_REASONS_SHOWN = 20
+
+
+def emit(value: dict[str, Any]) -> None:
+    """One JSON object on one line."""
+    sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def size_text(size: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+class _Bar:
+    """Shows an ingest's progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("looking for files", total=None)
+
+    def found(self, files: int, size: int) -> None:
+        """The bar gets its length."""
+        self._progress.update(self._task, description=f"{files} files", total=size)
+
+    def advanced(self, size: float) -> None:
+        """The bar moves."""
+        self._progress.advance(self._task, size)
+
+
+@contextmanager
+def ingest_progress(hidden: bool) -> Iterator[Observer]:
+    """A progress bar on standard error, or nothing."""
+    if hidden:
+        yield Silent()
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True) as progress:
+        yield _Bar(progress)
+
+
+def print_summary(summary: Summary) -> None:
+    """How an ingest ended."""
+    counts = summary.files
+    console.print(
+        f"taken {counts[Status.TAKEN]} files ({len(summary.series)} series), "
+        f"already known {counts[Status.KNOWN]}, refused {counts[Status.REFUSED]}"
+    )
+    if summary.source_bytes:
+        percent = 100 * summary.stored_bytes / summary.source_bytes
+        console.print(
+            f"{size_text(summary.source_bytes)} before, {size_text(summary.stored_bytes)} after "
+            f"({percent:.0f} %)"
+        )
+    for reason, count in summary.reasons.most_common(_REASONS_SHOWN):
+        console.print(f"  refused {count}: {reason}", markup=False)
+    if len(summary.reasons) > _REASONS_SHOWN:
+        console.print(f"  and {len(summary.reasons) - _REASONS_SHOWN} further reasons; see --json")

@@ -1,0 +1,72 @@
+"""Routes that list collections, studies and series."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from imarium.faces.http.context import ArchiveDep
+from imarium.faces.http.schemas import (
+    CollectionItem,
+    CollectionList,
+    SeriesDetail,
+    SeriesItem,
+    SeriesList,
+    StatusAnswer,
+    StudyItem,
+    StudyList,
+)
+from imarium.streaming import describe, describe_fully
+from imarium.version import VERSION
+
+router = APIRouter(tags=["browse"])
+
+Offset = Annotated[int, Query(ge=0)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+@router.get("/status")
+def status(archive: ArchiveDep) -> StatusAnswer:
+    """Version and counts."""
+    records = archive.catalog.collections()
+    return StatusAnswer(
+        version=VERSION, collections=len(records), series=sum(record.series for record in records)
+    )
+
+
+@router.get("/collections")
+def collections(archive: ArchiveDep) -> CollectionList:
+    """All collections with their counts and sizes."""
+    items = [CollectionItem.of(record) for record in archive.catalog.collections()]
+    return CollectionList(items=items, total=len(items))
+
+
+@router.get("/studies")
+def studies(
+    archive: ArchiveDep, collection: str | None = None, offset: Offset = 0, limit: Limit = 100
+) -> StudyList:
+    """A page of studies."""
+    records, total = archive.catalog.studies(collection, offset, limit)
+    return StudyList(items=[StudyItem.of(record) for record in records], total=total)
+
+
+@router.get("/series")
+def series(
+    archive: ArchiveDep,
+    collection: str | None = None,
+    study: str | None = None,
+    offset: Offset = 0,
+    limit: Limit = 100,
+) -> SeriesList:
+    """A page of series in the order in which they came."""
+    records, total = archive.catalog.series(collection=collection, study=study, offset=offset, limit=limit)
+    return SeriesList(items=[SeriesItem(**describe(record)) for record in records], total=total)
+
+
+@router.get("/series/{uid}")
+def series_detail(archive: ArchiveDep, uid: str) -> SeriesDetail:
+    """A series with its levels and where they lie."""
+    record = archive.catalog.get_series(uid)
+    levels = archive.streaming.level_details(record)
+    return SeriesDetail(**describe_fully(record, levels, archive.streaming.exports(record)))

@@ -1,0 +1,63 @@
+"""The one table from errors to HTTP answers."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from imarium.errors import (
+    AuthenticationError,
+    ImariumError,
+    IntegrityError,
+    InvalidRequestError,
+    NotFoundError,
+    RefusedFileError,
+    StorageError,
+)
+
+log = logging.getLogger("imarium.http")
+
+STATUS: tuple[tuple[type[ImariumError], int], ...] = (
+    (AuthenticationError, 401),
+    (NotFoundError, 404),
+    (InvalidRequestError, 400),
+    (RefusedFileError, 422),
+    (StorageError, 507),
+    (IntegrityError, 500),
+    (ImariumError, 500),
+)
+
+
+def answer(status: int, code: str, message: str) -> JSONResponse:
+    """The one shape of an error."""
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error in the same shape."""
+
+    @app.exception_handler(ImariumError)
+    def _known(_request: Request, error: ImariumError) -> JSONResponse:
+        status = next(status for kind, status in STATUS if isinstance(error, kind))
+        return answer(status, error.code, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place = ".".join(str(item) for item in first["loc"])
+        return answer(400, "invalid-request", f"{place}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    def _http(_request: Request, error: HTTPException) -> JSONResponse:
+        return answer(error.status_code, "http", str(error.detail))
+
+    @app.exception_handler(Exception)
+    def _unknown(_request: Request, error: Exception) -> JSONResponse:
+        # The type alone: a message could quote what was in a file.
+        log.error("unexpected %s", type(error).__name__)
+        return answer(500, "error", "an unexpected error; the server's log names its kind")

@@ -1,0 +1,162 @@
+"""Routes that deliver pixels: packs, indexes, decoded levels, thumbnails and exports."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import FileResponse, Response, StreamingResponse
+from starlette.background import BackgroundTask
+
+from imarium.errors import InvalidRequestError
+from imarium.faces.http.context import ArchiveDep
+from imarium.formats.delivery import download_name, gather
+from imarium.streaming import parse_window
+
+router = APIRouter(tags=["pixels"])
+
+_CHUNK_BYTES = 1 << 20
+_IMMUTABLE = "public, max-age=31536000, immutable"
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+OCTETS = "application/octet-stream"
+BINARY: dict[int | str, dict[str, object]] = {200: {"content": {OCTETS: {}}}}
+
+
+@router.api_route(
+    "/packs/{prefix}/{name}",
+    methods=["GET", "HEAD"],
+    response_class=Response,
+    responses={206: {"content": {OCTETS: {}}}, 416: {}, **BINARY},
+)
+def pack(
+    archive: ArchiveDep,
+    request: Request,
+    prefix: str,
+    name: str,
+    range_header: Annotated[str | None, Header(alias="Range")] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+    if_range: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Bytes of a pack, whole or one range (RFC 9110, 14). Packs never change."""
+    record = archive.catalog.get_pack(f"packs/{prefix}/{name}")
+    etag = f'"{record.digest}"'
+    headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": _IMMUTABLE}
+    if if_none_match is not None and etag in if_none_match:
+        return Response(status_code=304, headers=headers)
+    span = None
+    if range_header is not None and (if_range is None or if_range == etag):
+        span = _single_range(range_header, record.size)
+        if span == ():
+            return Response(status_code=416, headers={"Content-Range": f"bytes */{record.size}"})
+    start, stop = span or (0, record.size)
+    if span:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{record.size}"
+    headers["Content-Length"] = str(stop - start)
+    status = 206 if span else 200
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=OCTETS)
+
+    def chunks() -> Iterator[bytes]:
+        for first in range(start, stop, _CHUNK_BYTES):
+            yield archive.streaming.read_pack(record.key, first, min(stop, first + _CHUNK_BYTES))
+
+    if stop - start <= _CHUNK_BYTES:
+        content = archive.streaming.read_pack(record.key, start, stop)
+        return Response(content, status, headers, OCTETS)
+    return StreamingResponse(chunks(), status, headers, OCTETS)
+
+
+def _single_range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:
+    """(start, stop), () if it cannot be satisfied, None if the header is to be ignored."""
+    match = _RANGE.fullmatch(header.strip())
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if first == "":
+        length = min(int(last), size)
+        return (size - length, size) if length else ()
+    start, stop = int(first), min(int(last) + 1, size) if last else size
+    if last and int(last) < start:
+        return None
+    return (start, stop) if start < size else ()
+
+
+@router.get("/series/{uid}/index", response_class=Response, responses=BINARY)
+def index(archive: ArchiveDep, uid: str) -> Response:
+    """The index of a series as it lies in its pack (docs/design/pack-format.md)."""
+    record = archive.catalog.get_series(uid)
+    return Response(archive.streaming.index_bytes(record), media_type=OCTETS)
+
+
+@router.get("/series/{uid}/pixels", response_class=Response, responses=BINARY)
+def pixels(
+    archive: ArchiveDep,
+    uid: str,
+    level: Annotated[int, Query(ge=0)] = 0,
+    start: Annotated[int, Query(ge=0)] = 0,
+    stop: Annotated[int | None, Query(ge=1)] = None,
+) -> Response:
+    """Decoded stored values of frames start to stop - 1 of a level: C order, little-endian."""
+    reader = archive.streaming.reader(archive.catalog.get_series(uid), level)
+    end = reader.series.frames if stop is None else stop
+    reader.check_frames(start, end)
+
+    def frames() -> Iterator[bytes]:
+        for frame in reader.frames(start, end):
+            yield np.ascontiguousarray(frame, frame.dtype.newbyteorder("<")).tobytes()
+
+    size = reader.series.pixel_bytes // reader.series.frames * (end - start)
+    return StreamingResponse(frames(), media_type=OCTETS, headers={"Content-Length": str(size)})
+
+
+@router.get(
+    "/series/{uid}/thumbnail", response_class=Response, responses={200: {"content": {"image/png": {}}}}
+)
+def thumbnail(archive: ArchiveDep, uid: str, size: Annotated[int, Query(ge=1, le=1024)] = 128) -> Response:
+    """PNG of the middle frame with the default window."""
+    content = archive.streaming.thumbnail(uid, size)
+    return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
+
+
+@router.get("/series/{uid}/export", response_class=FileResponse, responses=BINARY)
+def export(
+    archive: ArchiveDep,
+    uid: str,
+    format_name: Annotated[Literal["dicom", "nifti", "png", "npy"], Query(alias="format")],
+    level: Annotated[int | None, Query(ge=0)] = None,
+    size: str | None = None,
+    window: Annotated[str | None, Query(description="CENTER,WIDTH in rescaled values")] = None,
+    full_range: Annotated[bool, Query(description="PNG: 16-bit stored values, no window")] = False,
+) -> FileResponse:
+    """A series in a format; several files come as one zip."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="export-", dir=archive.settings.scratch))
+    except OSError as error:
+        raise InvalidRequestError("the server has no room for the export") from error
+    try:
+        name = download_name(format_name)
+        files = archive.streaming.export(
+            uid,
+            format_name,
+            folder / name,
+            level=level,
+            size=size,
+            window=None if window is None else parse_window(window),
+            full_range=full_range,
+        )
+        target = gather(files, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return FileResponse(
+        target,
+        filename=target.name,
+        media_type=OCTETS,
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    )

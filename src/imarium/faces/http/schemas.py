@@ -1,0 +1,207 @@
+"""Shapes of the API's answers. The page's TypeScript types are generated from these."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imarium.catalog import CollectionRecord, StudyRecord
+from imarium.model.geometry import Affine
+
+
+class Schema(BaseModel):
+    """Answers are immutable, and every field is always there."""
+
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+
+class ErrorBody(Schema):
+    """What went wrong, for machines and for people."""
+
+    code: str
+    message: str
+
+
+class ErrorAnswer(Schema):
+    """Every error of the API looks like this."""
+
+    error: ErrorBody
+
+
+class StatusAnswer(Schema):
+    """Is the server there, and which one is it."""
+
+    version: str
+    collections: int
+    series: int
+
+
+class CollectionItem(Schema):
+    """A collection with its counts."""
+
+    name: str
+    description: str
+    studies: int
+    series: int
+    source_bytes: int
+    stored_bytes: int
+
+    @classmethod
+    def of(cls, record: CollectionRecord) -> CollectionItem:
+        """From the catalog's record."""
+        return cls.model_validate(record, from_attributes=True)
+
+
+class CollectionList(Schema):
+    """All collections."""
+
+    items: list[CollectionItem]
+    total: int
+
+
+class StudyItem(Schema):
+    """A study."""
+
+    uid: str
+    collection: str
+    subject: str | None = Field(description="A pseudonym; never the patient's identifier.")
+    description: str | None
+    date: str | None = Field(description="YYYYMMDD")
+    modalities: list[str]
+    series: int
+
+    @classmethod
+    def of(cls, record: StudyRecord) -> StudyItem:
+        """From the catalog's record."""
+        return cls.model_validate(record, from_attributes=True)
+
+
+class StudyList(Schema):
+    """A page of studies."""
+
+    items: list[StudyItem]
+    total: int
+
+
+class SeriesItem(Schema):
+    """A series in a list."""
+
+    uid: str
+    collection: str
+    study_uid: str
+    subject: str | None
+    modality: str | None
+    body_part: str | None
+    description: str | None
+    study_description: str | None
+    study_date: str | None
+    format: str = Field(description="Format of the source: dicom, nifti, png or jpeg.")
+    shape: tuple[int, int, int] = Field(description="(frames, rows, columns)")
+    dimensions: list[int] = Field(description="Shape of the frames, slices last; its product is frames.")
+    samples: int
+    dtype: str
+    photometric: str
+    levels: int = Field(description="Valid levels are 0 (full resolution) to levels - 1.")
+    source_bytes: int
+    stored_bytes: int
+    notes: list[str]
+
+
+class LevelItem(Schema):
+    """One resolution level: bytes start to stop - 1 of the pack hold it for all frames."""
+
+    level: int
+    rows: int
+    columns: int
+    spacing: tuple[float, float, float] | None = Field(description="(slice, row, column) in mm")
+    affine: Affine | None
+    start: int
+    stop: int
+    bytes: int
+
+
+class PackItem(Schema):
+    """Where the codestreams lie."""
+
+    key: str
+    url: str
+    size: int
+
+
+class SeriesDetail(SeriesItem):
+    """Everything a viewer needs to know of a series."""
+
+    affine: Affine | None = Field(description="(column, row, slice) to RAS+ mm")
+    spacing: tuple[float, float, float] | None = Field(description="(slice, row, column) in mm")
+    time_step: float | None = Field(description="Seconds between volumes.")
+    rescale_slope: float
+    rescale_intercept: float
+    rescale_unit: str | None
+    window_center: float | None
+    window_width: float | None
+    palette: list[tuple[int, int, int]] | None
+    label_map: bool
+    bits_stored: int | None
+    lane: str = Field(description="Why the pixels are stored the way they are.")
+    exports: list[str]
+    pack: PackItem
+    level_details: list[LevelItem]
+
+
+class SeriesList(Schema):
+    """A page of series."""
+
+    items: list[SeriesItem]
+    total: int
+
+
+class Credentials(BaseModel):
+    """What a login needs."""
+
+    username: str = Field(max_length=100)
+    password: str = Field(max_length=1000)
+
+
+class LoginAnswer(Schema):
+    """A token for the Authorization header: `Bearer TOKEN`."""
+
+    username: str
+    token: str
+    expires: str = Field(description="ISO 8601, UTC")
+
+
+class Me(Schema):
+    """Who a token stands for."""
+
+    username: str
+
+
+class NewUpload(BaseModel):
+    """Opens an upload."""
+
+    collection: str = Field(default="default", min_length=1, max_length=200)
+
+
+class UploadAnswer(Schema):
+    """An open upload."""
+
+    id: str
+
+
+class OutcomeLine(Schema):
+    """One line of an ingest's answer: what became of file `number` of the upload."""
+
+    number: int
+    status: str
+    series: str | None
+    reason: str | None
+    source_bytes: int
+    stored_bytes: int
+
+
+class VerifyLine(Schema):
+    """One line of a verification's answer."""
+
+    series: str
+    frames: int
+    ok: bool
+    error: str | None

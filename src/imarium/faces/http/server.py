@@ -1,0 +1,70 @@
+"""Binds the address and runs uvicorn on it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from imarium.archive import Archive
+from imarium.errors import StorageError
+from imarium.faces.http.app import create_app
+
+_STALE_SECONDS = 24 * 3600.0
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class BoundServer:
+    """A server whose address is taken; requests wait until it runs."""
+
+    url: str
+    _server: uvicorn.Server
+    _socket: socket.socket
+
+    def run(self) -> None:
+        """Answer requests until SIGINT or SIGTERM."""
+        self._server.run(sockets=[self._socket])
+
+
+@contextmanager
+def listening(archive: Archive, host: str, port: int) -> Iterator[BoundServer]:
+    """Bind host and port (0 picks a free one). Raises StorageError where the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(socket.SOMAXCONN)
+    except OSError as error:
+        listener.close()
+        raise StorageError(
+            f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port"
+        ) from error
+    _forget_stale_work(archive)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Behind a name of its own, a proxy in front checks the Host header; on loopback we do.
+    hosts = _LOOPBACK if host in _LOOPBACK else ("*",)
+    config = uvicorn.Config(
+        create_app(archive, hosts), log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
+    bound = listener.getsockname()
+    shown = f"[{bound[0]}]" if family == socket.AF_INET6 else bound[0]
+    with listener:
+        yield BoundServer(f"http://{shown}:{bound[1]}", uvicorn.Server(config), listener)
+
+
+def _forget_stale_work(archive: Archive) -> None:
+    """Remove uploads and half-written files that an earlier process left more than a day ago."""
+    scratch = archive.settings.scratch
+    scratch.mkdir(parents=True, exist_ok=True)
+    for folder in [*scratch.iterdir(), *(scratch / "uploads").glob("*")]:
+        if folder.name != "uploads" and time.time() - folder.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,182 @@
+"""Reads series out of the store: levels, sizes, exports, thumbnails, verification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from imarium.catalog import Catalog, SeriesRecord
+from imarium.codec import resample
+from imarium.errors import ImariumError, IntegrityError, InvalidRequestError, LevelError
+from imarium.formats import EXPORTS, writer_for
+from imarium.formats.raster import encode_png
+from imarium.formats.rendering import render_8bit
+from imarium.model import Rendition, Series, Volume
+from imarium.model.series import Frame
+from imarium.pack import LevelReader, SeriesIndex, read_attachments, read_directory, verify_series
+from imarium.settings import Settings
+from imarium.store import ObjectStore
+from imarium.streaming.levels import LevelDetail, parse_size
+
+_INDEXES_HELD = 256
+_LARGEST_THUMBNAIL = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOutcome:
+    """One series re-read and compared with its digests."""
+
+    series: str
+    frames: int
+    error: str | None
+
+
+class Streaming:
+    """Everything that leaves the archive passes here."""
+
+    def __init__(self, settings: Settings, catalog: Catalog, store: ObjectStore) -> None:
+        self._settings, self._catalog, self._store = settings, catalog, store
+        self._index = lru_cache(_INDEXES_HELD)(self._read_index)
+
+    # --- looking up ---------------------------------------------------------------------------------
+
+    def index_bytes(self, record: SeriesRecord) -> bytes:
+        """The index of a series exactly as it lies in its pack."""
+        return self._store.read(record.pack.key, *record.index_span)
+
+    def index(self, record: SeriesRecord) -> SeriesIndex:
+        """The parsed index; the most recently used stay in memory."""
+        return self._index(record.pack.key, record.index_span)
+
+    def _read_index(self, key: str, span: tuple[int, int]) -> SeriesIndex:
+        return SeriesIndex.from_bytes(self._store.read(key, *span))
+
+    def level_details(self, record: SeriesRecord) -> list[LevelDetail]:
+        """All levels, full resolution first."""
+        index = self.index(record)
+        return [
+            LevelDetail(level, index.series.at_level(level), *index.span(level))
+            for level in range(index.levels)
+        ]
+
+    def read_pack(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes of a pack as they are."""
+        return self._store.read(key, start, stop)
+
+    # --- pixels -------------------------------------------------------------------------------------
+
+    def reader(self, record: SeriesRecord, level: int) -> LevelReader:
+        """Decodes a level. Raises LevelError."""
+        fetch = self._store.fetch(record.pack.key)
+        return LevelReader(self.index(record), fetch, level, self._settings.threads)
+
+    def volume(self, uid: str, level: int = 0) -> Volume:
+        """All frames of a level in one array of `volume_shape`, stored values."""
+        return self.reader(self._catalog.get_series(uid), level).volume()
+
+    def rendition(self, uid: str, *, level: int | None = None, size: str | None = None) -> Rendition:
+        """A series at a stored level, or resampled to a size from the smallest level not smaller.
+
+        `size` is the shorter side in pixels ("224", the aspect ratio stays) or "ROWSxCOLUMNS".
+        Raises LevelError for what the series does not have.
+        """
+        record = self._catalog.get_series(uid)
+        index = self.index(record)
+        fetch = self._store.fetch(record.pack.key)
+        attachments = read_attachments(fetch, index)
+        if size is None:
+            reader = self.reader(record, level or 0)
+            return Rendition(reader.series, index.series, reader.frames(), attachments)
+        if level is not None:
+            raise InvalidRequestError("ask for a level or for a size, not for both")
+        rows, columns = parse_size(size, index.series)
+        reader = self.reader(record, index.level_for_size(rows, columns))
+        series = index.series.at_size(rows, columns)
+
+        def resampled() -> Iterator[Frame]:
+            for frame in reader.frames():
+                yield resample(frame, rows, columns, nearest=series.label_map)
+
+        return Rendition(series, index.series, resampled(), attachments)
+
+    # --- leaving ------------------------------------------------------------------------------------
+
+    def exports(self, record: SeriesRecord) -> tuple[str, ...]:
+        """Formats that the format hierarchy allows."""
+        return EXPORTS[record.series.format]
+
+    def export(
+        self,
+        uid: str,
+        format_name: str,
+        destination: Path,
+        *,
+        level: int | None = None,
+        size: str | None = None,
+        window: tuple[float, float] | None = None,
+        full_range: bool = False,
+    ) -> list[Path]:
+        """Write a series in a format at `destination`, a file or a folder; returns the files written.
+
+        Raises ExportRefusedError where the hierarchy forbids it and LevelError for a missing level.
+        """
+        record = self._catalog.get_series(uid)
+        writer = writer_for(format_name, record.series, window=window, full=full_range)
+        return writer.write(self.rendition(uid, level=level, size=size), destination)
+
+    def thumbnail(self, uid: str, size: int) -> bytes:
+        """PNG of the middle frame, its longer side at most `size` pixels, square pixels on the screen."""
+        if not 1 <= size <= _LARGEST_THUMBNAIL:
+            raise InvalidRequestError(f"a thumbnail has 1 to {_LARGEST_THUMBNAIL} pixels a side")
+        record = self._catalog.get_series(uid)
+        full = self.index(record).series
+        height, width = _physical_shape(full)
+        scale = min(1.0, size / max(height, width))
+        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        try:
+            level = self.index(record).level_for_size(min(rows, full.rows), min(columns, full.columns))
+        except LevelError:
+            level = 0
+        reader = self.reader(record, level)
+        middle = full.frames // 2 if len(full.dimensions) == 1 else full.dimensions[-1] // 2
+        picture = render_8bit(reader.frame(middle), reader.series, None)
+        return encode_png(resample(picture, rows, columns, nearest=full.label_map))
+
+    # --- checking -----------------------------------------------------------------------------------
+
+    def verify(self) -> Iterator[VerifyOutcome]:
+        """Re-read every series of every pack in use and check every checksum and digest."""
+        records, _ = self._catalog.series()
+        for record in records:
+            error = None
+            try:
+                self._verify(record)
+            except ImariumError as found:
+                error = str(found)
+            yield VerifyOutcome(record.series.uid, record.series.frames, error)
+
+    def _verify(self, record: SeriesRecord) -> None:
+        fetch = self._store.fetch(record.pack.key)
+        size = self._store.size(record.pack.key)
+        if size != record.pack.size:
+            raise IntegrityError(f"the pack has {size} bytes where {record.pack.size} were stored")
+        spans = {entry.uid: entry.index for entry in read_directory(fetch, size)}
+        if spans.get(record.series.uid) != record.index_span:
+            raise IntegrityError("the pack's directory does not hold the series where the catalog says")
+        index = SeriesIndex.from_bytes(fetch(*record.index_span))
+        if index.series != record.series:
+            raise IntegrityError("the catalog and the pack tell different facts of the series")
+        verify_series(index, fetch, self._settings.threads)
+
+
+def _physical_shape(series: Series) -> tuple[float, float]:
+    """Rows and columns of the picture with square pixels, of about the same number."""
+    if series.spacing is None:
+        return series.rows, series.columns
+    _, row, column = series.spacing
+    if not (0 < row < 1e6 and 0 < column < 1e6):
+        return series.rows, series.columns
+    unit = min(row, column)
+    return series.rows * row / unit, series.columns * column / unit

@@ -1,0 +1,3 @@
+"""The version of this Imarium."""
+
+VERSION = "0.1.0"
