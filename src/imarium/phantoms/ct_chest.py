@@ -265,7 +265,7 @@ class _Grain:
     def _field(self, amplitude: Image) -> Image:
         random = self._rng.standard_normal((*amplitude.shape, 2), dtype=np.float32)
         spectrum = random.view(np.complex64)[..., 0] * amplitude
-        return np.fft.irfft2(spectrum, s=self._shape).astype(np.float32)
+        return np.asarray(np.fft.irfft2(spectrum, s=self._shape), dtype=np.float32)
 
     def noise(self) -> Image:
         return self._field(self._noise)
@@ -369,7 +369,7 @@ def _vessels(rng: np.random.Generator) -> list[_Rod]:
     """Two trees of rods that branch from the hila until they are thinner than half a millimetre."""
     rods: list[_Rod] = []
     for side in (-1.0, 1.0):
-        # What still grows: a point, a direction and a radius. Thick branches first, so that trees fill evenly.
+        # What still grows: a point, a direction and a radius; first in, first out, so that trees fill evenly.
         growing: deque[tuple[Point, NDArray[np.float64], float]] = deque()
         budget = 2500
         for _ in range(9):
