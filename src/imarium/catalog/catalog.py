@@ -171,7 +171,7 @@ class Catalog:
                     .join(SeriesRow, SeriesRow.id == Source.series_id)
                     .where(Source.digest.in_(digests[first : first + 500]))
                 )
-                known.update(row.tuple() for row in session.execute(query))
+                known.update({digest: uid for digest, uid in session.execute(query)})  # noqa: C416
         return known
 
     def get_pack(self, key: str) -> PackRecord:

@@ -1,0 +1,129 @@
+"""The catalog: pages, stacks, sources, tombstones and migrations."""
+
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect
+
+from imarium.catalog import Catalog, NewSeries, PackRecord
+from imarium.catalog import catalog as module
+from imarium.catalog.tables import Base
+from imarium.errors import ConcurrentWriteError, NotFoundError, StorageError
+from imarium.model import Series, SourceFile
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
+    yield catalog
+    catalog.close()
+
+
+def new(
+    uid: str, *, study="1.2", modality="CT", base=None, files=(), pack=None, pseudonym="S-1"
+) -> NewSeries:
+    series = Series(uid, study, "dicom", 10, 64, 64, "int16", modality=modality, study_description="Chest")
+    key = pack or f"packs/{uid}"
+    return NewSeries(
+        series, base or uid, 3, "why", 100, PackRecord(key, 100, "d" * 64), (5, 9), files, pseudonym
+    )
+
+
+def file(digest: str, size: int = 40) -> SourceFile:
+    return SourceFile(Path("x"), size, digest, "1.2.3")
+
+
+def test_counts_and_pages(catalog):
+    catalog.ensure_collection("chest", "Chests")
+    catalog.ensure_collection("chest")
+    catalog.ensure_collection("empty")
+    for number in range(5):
+        catalog.add_series("chest", new(f"1.{number}", study=f"9.{number // 2}", files=(file(str(number)),)))
+    chest, empty = catalog.collections()
+    assert (chest.name, chest.description, chest.studies, chest.series) == ("chest", "Chests", 3, 5)
+    assert (chest.source_bytes, chest.stored_bytes) == (200, 500)
+    assert (empty.series, empty.source_bytes) == (0, 0)
+    page, total = catalog.series(collection="chest", offset=1, limit=2)
+    assert ([record.series.uid for record in page], total) == (["1.1", "1.2"], 5)
+    assert catalog.series(study="9.2")[1] == 1
+    studies, total = catalog.studies("chest", 0, 2)
+    assert ([study.series for study in studies], total) == ([2, 2], 3)
+    assert studies[0].modalities == ("CT",)
+    assert studies[0].subject == "S-1"
+    assert catalog.studies("empty", 0, 10) == ([], 0)
+
+
+def test_facts_come_back_as_they_went_in(catalog):
+    catalog.ensure_collection("c")
+    item = new("1.5")
+    catalog.add_series("c", item)
+    record = catalog.get_series("1.5")
+    assert record.series == item.series
+    assert record.pack == item.pack
+    assert record.index_span == (5, 9)
+    with pytest.raises(NotFoundError):
+        catalog.get_series("1.6")
+
+
+def test_the_same_uid_twice_is_a_concurrent_write_and_leaves_nothing(catalog):
+    catalog.ensure_collection("c")
+    catalog.add_series("c", new("1.5"))
+    with pytest.raises(ConcurrentWriteError):
+        catalog.add_series("c", new("1.5", pack="packs/other", study="7.7"))
+    assert [pack.key for pack in catalog.packs()] == ["packs/1.5"]
+    assert catalog.studies(None, 0, 10)[1] == 1
+
+
+def test_stacks_of_one_source_series(catalog):
+    catalog.ensure_collection("c")
+    catalog.add_series("c", new("1.5"))
+    catalog.add_series("c", new("1.5-2", base="1.5"))
+    assert [record.series.uid for record in catalog.stacks("1.5")] == ["1.5", "1.5-2"]
+
+
+def test_sources_are_known_by_content(catalog):
+    catalog.ensure_collection("c")
+    catalog.add_series("c", new("1.5", files=(file("a"), file("b"))))
+    catalog.add_sources("1.5", [file("c"), file("a")])
+    assert catalog.known_sources(["a", "c", "zz"]) == {"a": "1.5", "c": "1.5"}
+    assert catalog.get_series("1.5").source_bytes == 80
+
+
+def test_growing_leaves_a_tombstone(catalog):
+    catalog.ensure_collection("c")
+    catalog.add_series("c", new("1.5", files=(file("a"),)))
+    catalog.replace_series(new("1.5", pack="packs/second", files=(file("b"),)))
+    assert [pack.key for pack in catalog.packs()] == ["packs/second"]
+    assert catalog.get_pack("packs/1.5").key == "packs/1.5"  # readers of an old manifest still find it
+    assert catalog.get_series("1.5").source_bytes == 80
+    with pytest.raises(NotFoundError):
+        catalog.replace_series(new("8.8"))
+
+
+def test_migrations_give_the_tables(catalog, tmp_path):
+    engine = create_engine(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_migrations_go_both_ways(tmp_path):
+    url = f"sqlite:///{tmp_path / 'down.sqlite'}"
+    Catalog(url).close()
+    engine = create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(module._MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
+    Catalog(url).ensure_collection("again")
+
+
+def test_a_file_that_is_no_database(tmp_path):
+    (tmp_path / "catalog.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(StorageError):
+        Catalog(f"sqlite:///{tmp_path / 'catalog.sqlite'}")

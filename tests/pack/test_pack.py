@@ -1,0 +1,162 @@
+"""Packs: what is written comes back, from any offset, and damage is found."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imarium.codec import decompositions_for, encode_frames
+from imarium.errors import ImariumError, IntegrityError, InvalidRequestError, LevelError, NotFoundError
+from imarium.pack import (
+    LevelReader,
+    PackWriter,
+    SeriesIndex,
+    read_attachments,
+    read_directory,
+    read_index,
+    verify_series,
+)
+from imarium.testing import series_of, smooth_frames
+
+FRAMES = smooth_frames(20, 128, 96)
+AFFINE = ((1.5, 0, 0, -10), (0, 1.5, 0, -20), (0, 0, 3.0, 5), (0, 0, 0, 1))
+SERIES = series_of(FRAMES[0], frames=20, uid="1.2.3.4", affine=AFFINE, dimensions=(2, 10))
+COLOUR = np.stack([smooth_frames(1, 40, 50, "uint8", seed)[0] for seed in range(3)], axis=-1)[None]
+ATTACHMENTS = {"nifti/header": bytes(348), "dicom/0": b"\x00\xffx" * 1000}
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory) -> bytes:
+    with PackWriter(tmp_path_factory.mktemp("pack")) as writer:
+        writer.add(SERIES, 3, encode_frames(FRAMES, SERIES, 3, 2), ATTACHMENTS)
+        colour = series_of(COLOUR[0], uid="9.9")
+        depth = decompositions_for(40, 50)
+        writer.add(colour, depth, encode_frames(COLOUR, colour, depth, 1), {})
+        return writer.finish().path.read_bytes()
+
+
+def verify_pack(fetch, size):
+    for entry in read_directory(fetch, size):
+        verify_series(SeriesIndex.from_bytes(fetch(*entry.index)), fetch)
+
+
+def fetch_of(data: bytes):
+    return lambda start, stop: data[start:stop]
+
+
+def test_several_series_come_back_exactly(pack):
+    fetch = fetch_of(pack)
+    assert [entry.uid for entry in read_directory(fetch, len(pack))] == ["1.2.3.4", "9.9"]
+    index = read_index(fetch, len(pack), "1.2.3.4")
+    assert index.series == SERIES
+    assert read_attachments(fetch, index) == ATTACHMENTS
+    volume = LevelReader(index, fetch, 0, 2).volume()
+    np.testing.assert_array_equal(volume, FRAMES.reshape(2, 10, 128, 96))
+    colour = LevelReader(read_index(fetch, len(pack), "9.9"), fetch, 0).volume()
+    np.testing.assert_array_equal(colour, COLOUR)
+
+
+def test_a_level_of_all_frames_is_one_fetch_of_just_its_bytes(pack):
+    index = read_index(fetch_of(pack), len(pack), "1.2.3.4")
+    fetched = []
+
+    def fetch(start, stop):
+        fetched.append((start, stop))
+        return pack[start:stop]
+
+    low = LevelReader(index, fetch, 3).volume()
+    assert low.shape == (2, 10, 16, 12)
+    assert fetched == [index.span(3)]
+    assert index.level_bytes(3) < index.level_bytes(0) * 0.08
+    sizes = [index.level_bytes(level) for level in range(4)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_some_frames_equal_those_of_the_volume(pack, level):
+    index = read_index(fetch_of(pack), len(pack), "1.2.3.4")
+    reader = LevelReader(index, fetch_of(pack), level, 2)
+    whole = np.asarray(reader.volume()).reshape(20, *reader.series.frame_shape)
+    np.testing.assert_array_equal(np.stack(list(reader.frames(5, 12))), whole[5:12])
+    np.testing.assert_array_equal(reader.frame(19), whole[19])
+
+
+def test_geometry_of_levels(pack):
+    index = read_index(fetch_of(pack), len(pack), "1.2.3.4")
+    volume = LevelReader(index, fetch_of(pack), 2).volume()
+    assert volume.spacing == (3.0, 6.0, 6.0)
+    # The first voxel of level 2 covers pixels 0 to 3, so its centre lies 1.5 pixels further.
+    np.testing.assert_allclose(volume.affine[:3, 3], [-10 + 1.5 * 1.5, -20 + 1.5 * 1.5, 5])
+    assert volume[0].affine is None  # a view lies elsewhere
+    assert (volume + 1).affine is None
+
+
+def test_what_does_not_exist_is_refused(pack):
+    index = read_index(fetch_of(pack), len(pack), "1.2.3.4")
+    with pytest.raises(LevelError, match="levels 0 \\(full\\) to 3"):
+        LevelReader(index, fetch_of(pack), 4)
+    with pytest.raises(LevelError):
+        index.span(-1)
+    with pytest.raises(InvalidRequestError):
+        index.spans(0, 5, 21)
+    with pytest.raises(LevelError, match="larger than the full"):
+        index.level_for_size(129, 96)
+    with pytest.raises(NotFoundError):
+        read_index(fetch_of(pack), len(pack), "none")
+    assert index.level_for_size(64, 48) == 1
+    assert index.level_for_size(65, 48) == 0
+    assert index.level_for_size(1, 1) == 3
+
+
+def test_the_index_is_small():
+    frames = smooth_frames(128, 64, 64)
+    series = series_of(frames[0], frames=128)
+    with PackWriter(Path("/tmp")) as writer:
+        index = writer.add(series, 2, encode_frames(frames, series, 2, 2), {})
+        assert len(index.to_bytes()) < 128 * 80
+
+
+def test_index_round_trip(pack):
+    index = read_index(fetch_of(pack), len(pack), "1.2.3.4")
+    again = SeriesIndex.from_bytes(index.to_bytes())
+    assert again.series == index.series
+    np.testing.assert_array_equal(again.lengths, index.lengths)
+    np.testing.assert_array_equal(again.digests, index.digests)
+
+
+def test_any_flipped_bit_in_the_body_or_the_index_is_found(pack):
+    rng = np.random.default_rng(0)
+    for position in rng.integers(16, len(pack), 60):
+        damaged = bytearray(pack)
+        damaged[position] ^= 1 << rng.integers(8)
+        fetch = fetch_of(bytes(damaged))
+        if bytes(damaged[-24:-8]) != pack[-24:-8]:
+            continue  # reserved zeros of the footer carry nothing
+        with pytest.raises(ImariumError):
+            verify_pack(fetch, len(pack))
+
+
+@pytest.mark.parametrize("kept", [0, 10, 47, 48, 1000])
+def test_a_cut_pack_is_no_pack(pack, kept):
+    cut = pack[:kept]
+    with pytest.raises(IntegrityError):
+        read_directory(fetch_of(cut), len(cut))
+
+
+def test_a_short_answer_is_noticed(pack):
+    index = read_index(fetch_of(pack), len(pack), "1.2.3.4")
+    with pytest.raises(IntegrityError, match="were asked for"):
+        LevelReader(index, lambda start, stop: pack[start : stop - 1], 0).volume()
+
+
+def test_another_major_version_is_refused(pack):
+    other = bytearray(pack)
+    other[-28:-26] = (2).to_bytes(2, "little")
+    with pytest.raises(ImariumError, match="format version 2"):
+        read_directory(fetch_of(bytes(other)), len(other))
+
+
+def test_leaving_the_writer_leaves_nothing_behind(tmp_path):
+    with PackWriter(tmp_path) as writer:
+        writer.add(SERIES, 3, encode_frames(FRAMES, SERIES, 3, 1), {})
+    assert list(tmp_path.iterdir()) == []
