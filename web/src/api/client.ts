@@ -3,11 +3,11 @@
 import type { components } from "./schema";
 
 type Schemas = components["schemas"];
-export type Collection = Schemas["Collection"];
-export type Study = Schemas["Study"];
-export type SeriesSummary = Schemas["SeriesSummary"];
+export type Collection = Schemas["CollectionItem"];
+export type Study = Schemas["StudyItem"];
+export type SeriesSummary = Schemas["SeriesItem"];
 export type SeriesDetail = Schemas["SeriesDetail"];
-export type LevelDetail = Schemas["LevelDetail"];
+export type LevelDetail = Schemas["LevelItem"];
 
 export interface Page<T> {
   items: T[];

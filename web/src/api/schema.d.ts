@@ -168,20 +168,19 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        Collection: {
-            id: string;
+        CollectionItem: {
             name: string;
-            description: string | null;
+            description: string;
             studies: number;
             series: number;
             source_bytes: number;
             stored_bytes: number;
         };
         Collections: {
-            items: components["schemas"]["Collection"][];
+            items: components["schemas"]["CollectionItem"][];
             total: number;
         };
-        Study: {
+        StudyItem: {
             uid: string;
             collection: string;
             subject: string | null;
@@ -191,10 +190,10 @@ export interface components {
             series: number;
         };
         Studies: {
-            items: components["schemas"]["Study"][];
+            items: components["schemas"]["StudyItem"][];
             total: number;
         };
-        SeriesSummary: {
+        SeriesItem: {
             uid: string;
             collection: string;
             study_uid: string;
@@ -216,7 +215,7 @@ export interface components {
             notes: string[];
         };
         SeriesList: {
-            items: components["schemas"]["SeriesSummary"][];
+            items: components["schemas"]["SeriesItem"][];
             total: number;
         };
         PackLocation: {
@@ -224,7 +223,7 @@ export interface components {
             url: string;
             size: number;
         };
-        LevelDetail: {
+        LevelItem: {
             level: number;
             rows: number;
             columns: number;
@@ -267,7 +266,7 @@ export interface components {
             bits_stored: number | null;
             exports: string[];
             pack: components["schemas"]["PackLocation"];
-            level_details: components["schemas"]["LevelDetail"][];
+            level_details: components["schemas"]["LevelItem"][];
         };
         Status: {
             version: string;

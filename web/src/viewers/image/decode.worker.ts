@@ -20,7 +20,7 @@ export type DecodeAnswer =
 
 const scope = self as unknown as DedicatedWorkerGlobalScope;
 
-let ready: Promise<CodestreamDecoder> | null = null;
+let ready: Promise<CodestreamDecoder> | undefined;
 
 function codec(): Promise<CodestreamDecoder> {
   ready ??= createOpenJph({ locateFile: () => wasmUrl }).then(openJphDecoder, (cause: unknown) => {
