@@ -1,0 +1,62 @@
+# Sourced by scripts/serve and scripts/test: checks what the machine has and installs what the project needs.
+# Everything lands inside the repository: .venv, web/node_modules and the built page.
+
+step() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+find_python() {
+  for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
+    if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
+      "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      python=$candidate
+      return
+    fi
+  done
+  fail "Python 3.11 or newer is missing; install it: apt-get install python3 python3-venv"
+}
+
+check_prerequisites() {
+  find_python
+  "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+    fail "Python's venv module is missing; install it: apt-get install python3-venv"
+  command -v node >/dev/null 2>&1 || fail "Node.js 20 or newer is missing; install it: apt-get install nodejs npm"
+  node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' ||
+    fail "Node.js is $(node --version), 20 or newer is needed; install it: apt-get install nodejs (from a release that has it)"
+  command -v npm >/dev/null 2>&1 || fail "npm is missing; install it: apt-get install npm"
+}
+
+# install_package EXTRAS: the package, editable, with these extras; again only when pyproject.toml changes.
+install_package() {
+  extras=$1
+  stamp=.venv/.installed-$(printf '%s' "$extras" | tr ',' '-')
+  [ -x .venv/bin/python ] || { step "making a virtual environment in .venv"; "$python" -m venv .venv; }
+  if [ -f "$stamp" ] && cmp -s pyproject.toml "$stamp"; then return; fi
+  step "installing Imarium and what it needs ($extras); the first time takes a minute or two"
+  quiet=-q
+  [ -t 2 ] && quiet=
+  .venv/bin/python -m pip install --disable-pip-version-check $quiet -e ".[$extras]" >&2 ||
+    fail "pip could not install the package; its message is above"
+  cp pyproject.toml "$stamp"
+}
+
+web_sources() { find web -type f -not -path 'web/node_modules/*' -not -name '*.tsbuildinfo' | LC_ALL=C sort; }
+
+install_web_packages() {
+  if [ -f web/node_modules/.imarium-lock ] && cmp -s web/package-lock.json web/node_modules/.imarium-lock; then
+    return
+  fi
+  step "installing the page's packages (npm ci)"
+  (cd web && npm ci --no-fund --no-audit --loglevel=error >&2) || fail "npm ci failed; its message is above"
+  cp web/package-lock.json web/node_modules/.imarium-lock
+}
+
+# build_page: npm ci and vite build, again only when a source of the page changed.
+build_page() {
+  built=src/imarium/faces/http/web
+  digest=$(web_sources | xargs -d '\n' sha256sum | sha256sum | cut -d' ' -f1)
+  if [ -f $built/index.html ] && [ "$(cat $built/.sources 2>/dev/null)" = "$digest" ]; then return; fi
+  install_web_packages
+  step "building the page (vite build)"
+  (cd web && npm run --silent build >&2) || fail "the page could not be built; the message is above"
+  printf '%s' "$digest" > $built/.sources
+}
