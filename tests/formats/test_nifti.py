@@ -36,20 +36,8 @@ from imarium.settings import Limits
 
 DATA = Path(os.environ.get("IMARIUM_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 REAL = sorted(DATA.glob("nifti-n*/*.nii*")) + sorted(DATA.glob("mr-*/Ref/*.nii"))
-DTYPES = [
-    "uint8",
-    "int16",
-    "int32",
-    "float32",
-    "complex64",
-    "float64",
-    "int8",
-    "uint16",
-    "uint32",
-    "int64",
-    "uint64",
-    "complex128",
-]
+DTYPES = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]
+DTYPES += ["float32", "float64", "complex64", "complex128"]
 
 
 @pytest.fixture

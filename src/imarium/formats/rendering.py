@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from imarium.codec.color import ybr_full_to_rgb
 from imarium.errors import ExportRefusedError, InvalidRequestError
 from imarium.model import Series
 from imarium.model.series import Frame
@@ -47,18 +48,7 @@ def to_rgb(frame: Frame, series: Series) -> Frame:
             f"{series.photometric} of {series.samples} x {series.dtype} has no conversion to RGB here; "
             "export the source's own format"
         )
-    return _ybr_full_to_rgb(frame)
-
-
-def _ybr_full_to_rgb(frame: Frame) -> Frame:
-    """PS3.3 C.7.6.3.1.2, rounded to the nearest of 0 to 255."""
-    luma, blue, red = (frame[..., channel].astype(np.float64) for channel in range(3))
-    blue, red = blue - 128, red - 128
-    rgb = np.stack(
-        (luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue), axis=-1
-    )
-    converted: Frame = np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
-    return converted
+    return ybr_full_to_rgb(frame)
 
 
 def render_8bit(frame: Frame, series: Series, window: Window | None = None) -> NDArray[np.uint8]:

@@ -260,7 +260,7 @@ class _Grain:
         if columns % 2 == 0:
             weight[-1] = 1.0
         power = float((amplitude**2 * weight).sum()) * 2
-        return (amplitude * (rows * columns / np.sqrt(power))).astype(np.float32)
+        return np.asarray(amplitude * (rows * columns / np.sqrt(power)), dtype=np.float32)
 
     def _field(self, amplitude: Image) -> Image:
         random = self._rng.standard_normal((*amplitude.shape, 2), dtype=np.float32)
