@@ -53,7 +53,7 @@ NODULES: tuple[Nodule, ...] = (
     Nodule((60.0, -45.0, -60.0), 3.0, 35.0),
     Nodule((-95.0, 10.0, 60.0), 5.0, -600.0),
     Nodule((85.0, 40.0, -20.0), 2.5, 350.0),
-    Nodule((-65.0, -45.0, -90.0), 12.0, 50.0, spiculated=True),
+    Nodule((-78.0, -32.0, -48.0), 12.0, 50.0, spiculated=True),
     Nodule((50.0, 5.0, 85.0), 6.0, 40.0),
 )
 """Every nodule of the phantom, whatever its size and seed."""
