@@ -1,0 +1,16 @@
+"""DICOM: files to series and back (PS3.3, PS3.5, PS3.10).
+
+The modules, from the file inwards: `guard` imports pydicom without its GPL plugin; `header` parses a file
+up to its pixel data; `pixels` checks the Image Pixel module and reads native frames; `decoder_client` and
+`decoder_process` decode compressed ones; `mosaic` and `geometry` say where frames lie; `instance` is what is
+known of a file; `grouping` makes stacks; `frames` delivers them; `attachments` is what the pack keeps;
+`reader`, `merging` and `writer` are what others call.
+"""
+
+from imarium.formats.dicom import guard  # isort: skip - must come before anything that imports pydicom
+
+from imarium.formats.dicom.attachments import instance_frames
+from imarium.formats.dicom.merging import compatible, merge
+from imarium.formats.dicom.reader import DicomReader
+
+__all__ = ["DicomReader", "compatible", "guard", "instance_frames", "merge"]

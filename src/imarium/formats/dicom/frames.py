@@ -1,0 +1,166 @@
+"""Frames of a stack, one in memory at a time: from files where uncompressed, else from a spool."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from imarium.errors import CorruptFileError, ImariumError, StorageError
+from imarium.formats.dicom.grouping import FrameReference
+from imarium.formats.dicom.instance import Instance
+from imarium.formats.dicom.pixels import read_native
+from imarium.model.series import Frame
+
+
+class Spool:
+    """Frames in a nameless temporary file, which is gone when nothing refers to it."""
+
+    def __init__(self, scratch: Path | None) -> None:
+        try:
+            self._file: BinaryIO = tempfile.TemporaryFile(dir=scratch)
+        except OSError as error:
+            raise StorageError(f"No temporary file can be made: {error.strerror}.") from error
+        self._end = 0
+
+    def append(self, frame: Frame) -> int:
+        """Keep a frame; returns its position."""
+        position = self._end
+        try:
+            self._file.seek(position)
+            self._file.write(memoryview(np.ascontiguousarray(frame)).cast("B"))
+            self._file.flush()
+        except OSError as error:
+            raise StorageError(f"Temporary space ran out: {error.strerror}.") from error
+        self._end += frame.nbytes
+        return position
+
+    def read(self, position: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Frame:
+        """A kept frame."""
+        frame = np.empty(shape, dtype)
+        self._file.seek(position)
+        if self._file.readinto(memoryview(frame).cast("B")) != frame.nbytes:  # type: ignore[attr-defined]
+            raise StorageError("A temporary file is shorter than what was written to it.")
+        return frame
+
+
+class Images(Protocol):
+    """The images of one instance, as its file has them (a mosaic is one image)."""
+
+    def image(self, number: int) -> Frame:
+        """Stored values of image `number`, from 0."""
+
+
+@dataclass(slots=True)
+class NativeImages:
+    """Uncompressed images, read from the file when asked for."""
+
+    instance: Instance
+    _open: BinaryIO | None = None
+
+    def image(self, number: int) -> Frame:
+        """Stored values of image `number`; the file stays open for the next ones of a multi-frame."""
+        if self._open is None:
+            self._open = self.instance.open()
+        try:
+            self.instance.check_unchanged(self._open)
+            return read_native(self._open, self.instance.value, self.instance.form, number)
+        except ImariumError:
+            raise
+        except OSError as error:
+            raise CorruptFileError(f"The file could not be read: {error.strerror}.") from error
+        finally:
+            if number + 1 >= self.instance.form.frames:
+                self.close()
+
+    def close(self) -> None:
+        """Close the file; it is opened again when needed."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledImages:
+    """Images that were decoded or inflated into a spool."""
+
+    spool: Spool
+    positions: tuple[int, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def image(self, number: int) -> Frame:
+        """Stored values of image `number`."""
+        return self.spool.read(self.positions[number], self.shape, self.dtype)
+
+    def close(self) -> None:
+        """Nothing to close: the spool goes with its last user."""
+
+
+class FrameSource:
+    """The `read_frames` of a series: call it to iterate, or ask for single frames."""
+
+    def __init__(
+        self,
+        instances: Sequence[Instance],
+        images: Sequence[NativeImages | SpooledImages],
+        frames: Sequence[FrameReference],
+    ) -> None:
+        self._instances = tuple(instances)
+        self._images = tuple(images)
+        self._frames = tuple(frames)
+        self._last: tuple[int, Frame] | None = None
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __call__(self) -> Iterator[Frame]:
+        with closing(self):
+            for index in range(len(self._frames)):
+                yield self.frame(index)
+
+    def frame(self, index: int) -> Frame:
+        """Frame `index` of the stack."""
+        reference = self._frames[index]
+        mosaic = self._instances[reference.instance].mosaic
+        images = self._images[reference.instance]
+        if mosaic is None:
+            self._close_others(reference.instance)
+            return images.image(reference.number)
+        if self._last is None or self._last[0] != reference.instance:
+            self._last = (reference.instance, images.image(0))
+        return mosaic.cut(self._last[1], reference.number)
+
+    def _close_others(self, instance: int) -> None:
+        if self._last is not None and self._last[0] != instance:
+            self._images[self._last[0]].close()
+        self._last = (instance, np.empty(0))
+
+    def close(self) -> None:
+        """Close files; they are opened again when needed."""
+        for images in self._images:
+            images.close()
+        self._last = None
+
+
+@dataclass(frozen=True, slots=True)
+class MergedFrames:
+    """Frames of two sources in a new order: the `read_frames` of a merged series."""
+
+    sources: tuple[Callable[[int], Frame], ...]
+    frames: tuple[tuple[int, int], ...]
+    """(source, index in that source)."""
+
+    def __call__(self) -> Iterator[Frame]:
+        for source, index in self.frames:
+            yield self.sources[source](index)
+
+    def frame(self, index: int) -> Frame:
+        """Frame `index` of the stack."""
+        source, number = self.frames[index]
+        return self.sources[source](number)
