@@ -491,6 +491,7 @@ def test_types_that_nifti_holds(changes: dict[str, Any], code: int, tmp_path: Pa
         ({"dtype": "float16"}, "float16"),
         ({"dtype": "uint8", "samples": 2}, "2 x uint8"),
         ({"dtype": "uint8", "samples": 3, "photometric": "YBR_PARTIAL_420"}, "YBR_PARTIAL_420"),
+        ({"dtype": "uint8", "samples": 3, "photometric": "HSV"}, "HSV"),
     ],
 )
 def test_exports_that_are_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -208,6 +208,13 @@ def test_jpeg_equals_pillow(mode: str, options: dict[str, Any], context: ReadCon
     assert series.photometric == ("RGB" if mode == "RGB" else "MONOCHROME2")
 
 
+def test_jpeg_fill_bytes_are_skipped(context: ReadContext, tmp_path: Path) -> None:
+    content = _saved(Image.new("L", (20, 10), 77), "JPEG")
+    series, frame = _read(_file(tmp_path, content[:2] + b"\xff" * 9 + content[2:]), context)
+    assert series.shape == (1, 10, 20)
+    assert frame.min() == frame.max()
+
+
 def test_jpeg_orientation_is_noted_not_applied(context: ReadContext, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -265,6 +272,9 @@ def _bad() -> Iterator[tuple[str, bytes, type[ImariumError], str]]:
     scan = jpeg.index(b"\xff\xda")
     scans = jpeg[:-2] + jpeg[scan:-2] * 300 + b"\xff\xd9"
     yield "jpeg of many scans", scans, LimitExceededError, "scans"
+    yield "jpeg fill bytes", jpeg[:2] + b"\xff" * 100000, CorruptFileError, "truncated"
+    restart = jpeg[:2] + b"\xff\xd0\0\2" + jpeg[2:]
+    yield "jpeg restart outside a scan", restart, CorruptFileError, "damaged"
     yield "jpeg marker lost", jpeg[:2] + b"\xff\xe0\0\2" + b"xx" + jpeg[2:], CorruptFileError, "marker"
 
 
@@ -283,6 +293,21 @@ def test_bad_files_are_refused_without_memory(name: str, context: ReadContext, t
     assert type(found.error) is kind
     assert words in str(found.error)
     assert peak < 8 << 20
+
+
+def test_files_of_endless_parts_are_refused(
+    context: ReadContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raster, "_PARTS", 100)
+    png, jpeg = (_saved(Image.new("L", (20, 10)), kind) for kind in ("PNG", "JPEG"))
+    for content, word in (
+        (png[:33] + _chunk(b"teXt", b"") * 100 + png[33:], "chunks"),
+        (jpeg[:2] + b"\xff\xfe\0\2" * 100 + jpeg[2:], "segments"),
+    ):
+        found = _one(_file(tmp_path, content), context)
+        assert isinstance(found, Refusal)
+        assert isinstance(found.error, LimitExceededError)
+        assert word in str(found.error)
 
 
 def test_pixels_that_end_early_are_refused(context: ReadContext, tmp_path: Path) -> None:

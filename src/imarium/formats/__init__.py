@@ -1,0 +1,117 @@
+"""Files to model and back: one module a format, and the registry of them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from imarium.errors import (
+    CorruptFileError,
+    ExportRefusedError,
+    InvalidRequestError,
+    RefusedFileError,
+    UnrecognisedFileError,
+)
+from imarium.formats import dicom
+from imarium.formats.base import ReadContext, Reader, Refusal, Writer
+from imarium.formats.nifti import NiftiReader, NiftiWriter
+from imarium.formats.npy import NpyWriter
+from imarium.formats.raster import JpegReader, PngReader, PngWriter
+from imarium.formats.rendering import Window, default_window, render_8bit
+from imarium.model import Series
+
+HEAD_BYTES = 4096
+"""Bytes that recognition looks at."""
+
+EXPORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "dicom": ("dicom", "nifti", "png", "npy"),
+        "nifti": ("nifti", "png", "npy"),
+        "png": ("png", "npy"),
+        "jpeg": ("png", "npy"),
+    }
+)
+"""What each source format can become. Nothing becomes a format that says more than its source knew."""
+
+_REASONS = {
+    "dicom": "DICOM names a patient, a study and an acquisition, which only a DICOM source knows",
+    "nifti": "NIfTI says how large and where every voxel is, which a plain picture does not know",
+    "jpeg": "JPEG loses detail, and nothing is lost here",
+}
+
+_READERS: tuple[Reader, ...] = (dicom.DicomReader(), NiftiReader(), PngReader(), JpegReader())
+
+
+def readers() -> tuple[Reader, ...]:
+    """Every reader, in the order in which they are asked whether they recognise a file."""
+    return _READERS
+
+
+def recognise(path: Path) -> Reader:
+    """The reader of a file's format, by its first 4 KiB; the name is not looked at.
+
+    Raises CorruptFileError if the file is empty, RefusedFileError if it cannot be read, and
+    UnrecognisedFileError if no reader recognises it.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+    except OSError as error:
+        raise RefusedFileError(
+            f"the file cannot be read: {error.strerror or type(error).__name__}"
+        ) from error
+    if not head:
+        raise CorruptFileError("the file is empty")
+    for reader in _READERS:
+        if reader.recognises(path, head):
+            return reader
+    names = ", ".join(_TITLES[reader.name] for reader in _READERS)
+    raise UnrecognisedFileError(f"the content is of no format that is read here; these are: {names}")
+
+
+_TITLES = {"dicom": "DICOM", "nifti": "NIfTI (.nii, .nii.gz)", "png": "PNG", "jpeg": "JPEG"}
+
+
+def writer_for(
+    format_name: str, series: Series, *, window: Window | None = None, full: bool = False
+) -> Writer:
+    """The writer that exports `series` as dicom, nifti, png or npy.
+
+    `window` (center and width in rescaled values) and `full` (16-bit grey) are PngWriter's; the other
+    formats hold stored values and refuse them. Raises ExportRefusedError if the series' source format
+    cannot become `format_name`, naming what it can become, and InvalidRequestError for options that the
+    format does not have.
+    """
+    allowed = EXPORTS.get(series.format, ())
+    if format_name not in allowed:
+        reason = _REASONS.get(format_name, f"{format_name!r} is no format that is written here")
+        choice = ", ".join(allowed) or "nothing"
+        raise ExportRefusedError(
+            f"a {series.format} source cannot be exported as {format_name}: {reason}; it can become {choice}"
+        )
+    if format_name != "png" and (window is not None or full):
+        raise InvalidRequestError(f"a window and full depth are options of png; {format_name} has none")
+    match format_name:
+        case "dicom":
+            return dicom.DicomWriter()
+        case "nifti":
+            return NiftiWriter()
+        case "png":
+            return PngWriter(window, full)
+        case _:
+            return NpyWriter()
+
+
+__all__ = [
+    "EXPORTS",
+    "ReadContext",
+    "Reader",
+    "Refusal",
+    "Writer",
+    "default_window",
+    "readers",
+    "recognise",
+    "render_8bit",
+    "writer_for",
+]

@@ -34,6 +34,7 @@ from imarium.errors import (
     CorruptFileError,
     ExportRefusedError,
     ImariumError,
+    IntegrityError,
     InvalidRequestError,
     LimitExceededError,
     StorageError,
@@ -49,7 +50,7 @@ from imarium.formats._shared import (
     unchanged,
 )
 from imarium.formats.base import ReadContext, Refusal
-from imarium.formats.rendering import is_ybr, to_rgb
+from imarium.formats.rendering import check_colours, to_rgb
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.model.geometry import Affine, as_affine
 from imarium.model.series import Frame
@@ -594,8 +595,7 @@ def _prepare(rendition: Rendition) -> tuple[bytes, Literal["<", ">"], bytes]:
     if (series.dtype, series.samples) not in _CODES:
         kind = series.dtype if series.samples == 1 else f"{series.samples} x {series.dtype}"
         raise ExportRefusedError(f"NIfTI has no data type for {kind} pixels; ask for npy")
-    if is_ybr(series) and series.samples != 3:
-        raise ExportRefusedError(f"{series.photometric} needs 3 samples a pixel, not {series.samples}")
+    check_colours(series)
     original = rendition.attachments.get(HEADER)
     if series.format == "nifti" and original is not None:
         head, order = _adapted_header(original, rendition)
@@ -609,8 +609,13 @@ def _adapted_header(original: bytes, rendition: Rendition) -> tuple[bytes, Liter
     unlimited = Limits(1 << 62, 1 << 62, 1 << 125, 1 << 62)
     layout = parse_header(original[:540], unlimited)
     if rendition.is_full_resolution:
+        kept = (layout.dims[0], layout.dims[1], layout.frames, layout.dtype, layout.samples)
+        if kept != (series.columns, series.rows, series.frames, series.dtype, series.samples):
+            raise IntegrityError("the NIfTI header that is kept does not fit the frames")
         return original, layout.order
     header = layout.header.copy()
+    header["datatype"] = _CODES[series.dtype, series.samples]
+    header["bitpix"] = np.dtype(series.dtype).itemsize * 8 * series.samples
     if max(series.columns, series.rows) > np.iinfo(header["dim"].dtype).max:
         raise ExportRefusedError("NIfTI-1 holds at most 32767 pixels a side")
     across, down = _factors(series, source)

@@ -43,7 +43,7 @@ from imarium.formats._shared import (
     unchanged,
 )
 from imarium.formats.base import ReadContext, Refusal
-from imarium.formats.rendering import Window, default_window, render_8bit
+from imarium.formats.rendering import Window, default_window, own_window, render_8bit
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.model.series import Frame
 from imarium.settings import Limits
@@ -58,6 +58,10 @@ _PIXELS_PER_JPEG_BYTE = 64 * 8
 """A block of 64 pixels takes one bit at least."""
 _JPEG_SCANS = 256
 """Most scans of one picture; encoders write about 10, files made to keep decoders busy write thousands."""
+_JPEG_SCANNED = 16
+"""Most times `limits.frame_pixels` that all scans together may go over."""
+_PARTS = 1 << 20
+"""Most chunks or segments of one file."""
 
 _PHOTOMETRIC = {1: "MONOCHROME2", 2: "MONOCHROME2", 3: "RGB", 4: "RGB"}
 _ORIENTATION_TAG = 0x0112
@@ -221,7 +225,7 @@ def _inspect_png(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
     data_bytes = 0
     notes: list[str] = []
     position = 8
-    while True:
+    for _ in range(_PARTS):
         head = stream.read(8)
         if len(head) < 8:
             raise CorruptFileError("the PNG file is truncated: it ends before its IEND chunk")
@@ -271,7 +275,10 @@ def _inspect_png(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
             notes.append(f"EXIF orientation {orientation} is not applied")
         elif kind == b"IEND":
             break
-    assert picture is not None
+    else:
+        raise LimitExceededError(f"the PNG file has more than {_PARTS} chunks")
+    if picture is None:
+        raise CorruptFileError("the PNG file holds no IHDR chunk")
     if position < size:
         notes.append(f"{size - position} bytes after the end of the PNG are left out")
     if data_bytes == 0:
@@ -288,7 +295,7 @@ def _inspect_png(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
         notes.append("PNG: palette colours were expanded")
     elif transparency:
         notes.append("PNG: one colour is declared transparent; it is kept as the colour it is")
-    return replace(picture, samples=samples, notes=tuple(notes))
+    return replace(picture, samples=samples, notes=tuple(dict.fromkeys(notes)))
 
 
 def _png_chunk(stream: BinaryIO, kind: bytes, length: int) -> bytes:
@@ -362,6 +369,7 @@ _JPEG_PROCESSES = {
     14: "hierarchical coding",
     15: "hierarchical coding",
 }
+_FILL = re.compile(rb"\xff*")
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 
 
@@ -376,26 +384,23 @@ def _inspect_jpeg(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
     orientation: int | None = None
     scans = 0
     position = 2
-    while True:
+    for _ in range(_PARTS):
         if position + 2 > len(content):
             raise CorruptFileError("the JPEG file is truncated: it ends before its end-of-image marker")
         if content[position] != 0xFF:
             raise CorruptFileError(f"a JPEG marker is expected at byte {position} and not found")
+        position = _FILL.match(content, position + 1).end() - 1  # type: ignore[union-attr]  # matches always
+        if position + 2 > len(content):
+            raise CorruptFileError("the JPEG file is truncated: it ends before its end-of-image marker")
         marker = content[position + 1]
-        if marker == 0xFF:
-            position += 1  # fill bytes
-            continue
         if marker == 0xD9:
             position += 2
             break
-        if marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            position += 2
-            continue
         if position + 4 > len(content):
             raise CorruptFileError("the JPEG file is truncated inside a marker segment")
         length = int.from_bytes(content[position + 2 : position + 4], "big")
         body = content[position + 4 : position + 2 + length]
-        if marker in (0x00, 0xD8) or length < 2 or len(body) != length - 2:
+        if marker < 0xC0 or 0xD0 <= marker <= 0xD8 or length < 2 or len(body) != length - 2:
             raise CorruptFileError("a JPEG marker segment is damaged or truncated")
         position += 2 + length
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
@@ -408,12 +413,15 @@ def _inspect_jpeg(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
             if picture is None:
                 raise CorruptFileError("a JPEG scan comes before the frame header")
             scans += 1
-            if scans > _JPEG_SCANS:
-                raise LimitExceededError(f"the JPEG file has more than {_JPEG_SCANS} scans")
+            most = min(_JPEG_SCANS, _JPEG_SCANNED * limits.frame_pixels // (picture.rows * picture.columns))
+            if scans > most:
+                raise LimitExceededError(f"the JPEG file has more than {most} scans")
             following = _NEXT_MARKER.search(content, position)
             if following is None:
                 raise CorruptFileError("the JPEG file is truncated: it ends before its end-of-image marker")
             position = following.start()
+    else:
+        raise LimitExceededError(f"the JPEG file has more than {_PARTS} segments")
     if picture is None or scans == 0:
         raise CorruptFileError("the JPEG file holds no picture")
     notes = ["JPEG: lossy before it came here"]
@@ -519,19 +527,19 @@ class PngWriter:
                     f"PNG cannot hold {series.samples} samples of {series.dtype} a pixel"
                 )
             for frame in frames:
-                yield _png(frame)
+                yield encode_png(frame)
         elif self._full:
             yield from self._full_depth(series, frames, destination, stack)
         else:
             window = self._window
             if window is None and series.samples < 3 and not series.palette:
-                window = default_window((), series) if _has_window(series) else None
+                window = own_window(series)
                 if window is None:
                     # The frames may come only once: they wait in a file while the window is found.
                     frames, middle = _spooled(series, frames, destination, stack)
                     window = default_window(middle, series)
             for frame in frames:
-                yield _png(render_8bit(frame, series, window))
+                yield encode_png(render_8bit(frame, series, window))
 
     def _full_depth(
         self, series: Series, frames: Iterator[Frame], destination: Path, stack: ExitStack
@@ -542,7 +550,7 @@ class PngWriter:
             raise ExportRefusedError(f"16-bit grey PNG cannot hold {kind} values exactly; ask for npy")
         if dtype.kind == "u" and dtype.itemsize <= 2:
             for frame in frames:
-                yield _png(frame.astype(np.uint16))
+                yield encode_png(frame.astype(np.uint16))
             return
         low, high = np.iinfo(dtype).max, np.iinfo(dtype).min
         spool = _Spool(series, destination, stack)
@@ -558,11 +566,7 @@ class PngWriter:
         wide = np.uint64 if dtype.kind == "u" else np.int64
         for frame in spool:
             shifted = (frame.astype(wide) - wide(low)).astype(np.uint16)
-            yield _png(shifted, {"imarium:offset": str(low)})
-
-
-def _has_window(series: Series) -> bool:
-    return series.window_center is not None and (series.window_width or 0) > 0
+            yield encode_png(shifted, {"imarium:offset": str(low)})
 
 
 def _spooled(
@@ -608,8 +612,11 @@ class _Spool:
         return (self.frame(index) for index in range(self._count))
 
 
-def _png(frame: Frame, text: dict[str, str] | None = None) -> bytes:
-    """Encode uint8 or uint16, 1 to 4 samples, with tEXt chunks (ISO/IEC 15948 11.3.4.3)."""
+def encode_png(frame: Frame, text: dict[str, str] | None = None) -> bytes:
+    """A PNG file of (rows, columns) or (rows, columns, samples), uint8 or uint16, 1 to 4 samples.
+
+    `text` goes into tEXt chunks (ISO/IEC 15948 11.3.4.3), in Latin-1.
+    """
     encoded = bytes(imagecodecs.png_encode(np.ascontiguousarray(frame), level=6))
     chunks = b"".join(
         _chunk(b"tEXt", key.encode("latin-1") + b"\0" + value.encode("latin-1"))

@@ -51,6 +51,19 @@ def to_rgb(frame: Frame, series: Series) -> Frame:
     return ybr_full_to_rgb(frame)
 
 
+def check_colours(series: Series) -> None:
+    """Refuse colours that are neither RGB nor become RGB (PS3.3 C.7.6.3.1.2: HSV, ARGB, CMYK and such).
+
+    Raises ExportRefusedError.
+    """
+    known = ("RGB", "YBR_FULL", "YBR_FULL_422")
+    if series.samples >= 3 and series.photometric not in known:
+        raise ExportRefusedError(
+            f"{series.photometric} of {series.samples} x {series.dtype} has no conversion to RGB here; "
+            "export the source's own format"
+        )
+
+
 def render_8bit(frame: Frame, series: Series, window: Window | None = None) -> NDArray[np.uint8]:
     """One frame for display: uint8, (rows, columns) for grey or (rows, columns, 3) for colour.
 
@@ -74,7 +87,7 @@ def render_8bit(frame: Frame, series: Series, window: Window | None = None) -> N
         looked_up: NDArray[np.uint8] = table[np.clip(grey, 0, len(table) - 1).astype(np.intp)]
         return looked_up
     values = rescaled(grey, series)
-    center, width = window or _own_window(series) or _window_of(_finite_sample(values))
+    center, width = window or own_window(series) or _window_of(_finite_sample(values))
     shown = _windowed(values, center, width)
     return np.subtract(np.uint8(255), shown) if series.photometric == "MONOCHROME1" else shown
 
@@ -85,7 +98,7 @@ def default_window(frames: Iterable[Frame], series: Series) -> Window:
     Give the middle frames of a volume: outer ones often show nothing. At most 2**20 values of each frame
     are looked at.
     """
-    own = _own_window(series)
+    own = own_window(series)
     if own is not None:
         return own
     parts = [
@@ -112,7 +125,8 @@ def _check_window(window: Window) -> None:
         )
 
 
-def _own_window(series: Series) -> Window | None:
+def own_window(series: Series) -> Window | None:
+    """The series' default window, if it has one that can be used."""
     center, width = series.window_center, series.window_width
     if center is None or width is None:
         return None
@@ -158,6 +172,7 @@ def _to_bytes(shares: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def _render_colour(frame: Frame, series: Series) -> NDArray[np.uint8]:
+    check_colours(series)
     colours = to_rgb(frame, series)[..., :3]
     if colours.dtype == np.uint8:
         return np.ascontiguousarray(colours, dtype=np.uint8)

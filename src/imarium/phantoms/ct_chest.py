@@ -7,6 +7,8 @@ the same chest on a coarser grid; 128 slices of 512 x 512 are 0.7 x 0.7 x 2.5 mm
 
 from __future__ import annotations
 
+import imarium.formats.dicom.guard  # isort: skip  # noqa: F401 - before anything that imports pydicom
+
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
