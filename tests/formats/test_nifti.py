@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -274,6 +275,21 @@ def test_reading_is_lazy(context: ReadContext, tmp_path: Path) -> None:
     path.write_bytes(_make("int16", (5, 4, 3))[:-2] + b"xx")
     with pytest.raises(CorruptFileError, match="changed"):
         next(source.read_frames())
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_few_frames_are_in_memory_at_a_time(packed: bool, context: ReadContext, tmp_path: Path) -> None:
+    content = _make("uint8", (512, 512, 1), dim=[3, 512, 512, 128, 1, 1, 1, 1]) + bytes(127 * 512 * 512)
+    path = _file(tmp_path, gzip.compress(content, 1) if packed else content)
+    del content
+    tracemalloc.start()
+    source = _read(path, context)
+    assert sum(1 for _ in source.read_frames()) == 128
+    rendition = Rendition(source.series, source.series, source.read_frames(), source.attachments)
+    NiftiWriter().write(rendition, tmp_path / ("out.nii.gz" if packed else "out.nii"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 << 20
 
 
 def test_scratch_is_empty_afterwards(context: ReadContext, tmp_path: Path) -> None:

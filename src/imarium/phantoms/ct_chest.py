@@ -171,7 +171,7 @@ class ChestCt:
     def _instance(self, index: int, image: NDArray[np.int16]) -> Dataset:
         step_z, step_y, step_x = self.spacing
         matrix = self._lps()
-        position = [f"{value:.6g}" for value in (*matrix[:2, 3], matrix[2, 3] + index * step_z)]
+        position = [f"{value:.10g}" for value in (*matrix[:2, 3], matrix[2, 3] + index * step_z)]
         ds = Dataset()
         ds.file_meta = FileMetaDataset()
         ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
@@ -197,9 +197,9 @@ class ChestCt:
         ds.PatientBirthDate = ""
         ds.PatientSex = "O"
         ds.BodyPartExamined = "CHEST"
-        ds.SliceThickness = f"{step_z:.6g}"
+        ds.SliceThickness = f"{step_z:.10g}"
         ds.KVP = "120"
-        ds.SpacingBetweenSlices = f"{step_z:.6g}"
+        ds.SpacingBetweenSlices = f"{step_z:.10g}"
         ds.PatientPosition = "HFS"
         ds.StudyInstanceUID = self._uid("study")
         ds.SeriesInstanceUID = self._uid("series")
@@ -215,7 +215,7 @@ class ChestCt:
         ds.SamplesPerPixel = 1
         ds.PhotometricInterpretation = "MONOCHROME2"
         ds.Rows, ds.Columns = self.rows, self.columns
-        ds.PixelSpacing = [f"{step_y:.6g}", f"{step_x:.6g}"]
+        ds.PixelSpacing = [f"{step_y:.10g}", f"{step_x:.10g}"]
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
         ds.WindowCenter, ds.WindowWidth = ["-600", "40"], ["1500", "400"]
         ds.WindowCenterWidthExplanation = ["LUNG", "SOFT TISSUE"]
