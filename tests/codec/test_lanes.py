@@ -21,7 +21,7 @@ class TestFloats(LaneConformance):
 
 class TestLabelMaps(LaneConformance):
     dtypes = ("bool", "uint8", "uint16", "int32")
-    facts = {"label_map": True}
+    facts = {"label_map": True}  # noqa: RUF012
     lanes = (Lane.POLYPHASE,)
 
 

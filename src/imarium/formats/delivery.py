@@ -8,9 +8,10 @@ from pathlib import Path
 _NAMES = {"dicom": "series.dcm", "nifti": "series.nii.gz", "png": "series.png", "npy": "series.npy"}
 
 
-def download_name(format_name: str) -> str:
+def download_name(format_name: str, *, compress: bool = True) -> str:
     """A file name that tells the format and nothing of the patient."""
-    return _NAMES[format_name]
+    name = _NAMES[format_name]
+    return name if compress else name.removesuffix(".gz")
 
 
 def gather(files: list[Path], folder: Path) -> Path:

@@ -133,6 +133,7 @@ def export(
     size: str | None = None,
     window: Annotated[str | None, Query(description="CENTER,WIDTH in rescaled values")] = None,
     full_range: Annotated[bool, Query(description="PNG: 16-bit stored values, no window")] = False,
+    compress: Annotated[bool, Query(description="NIfTI: .nii.gz rather than .nii")] = True,
 ) -> FileResponse:
     """A series in a format; several files come as one zip."""
     try:
@@ -140,7 +141,7 @@ def export(
     except OSError as error:
         raise InvalidRequestError("the server has no room for the export") from error
     try:
-        name = download_name(format_name)
+        name = download_name(format_name, compress=compress)
         files = archive.streaming.export(
             uid,
             format_name,

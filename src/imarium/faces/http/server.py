@@ -32,6 +32,10 @@ class BoundServer:
         """Answer requests until SIGINT or SIGTERM."""
         self._server.run(sockets=[self._socket])
 
+    def stop(self) -> None:
+        """Have `run`, in another thread, finish what it answers and return."""
+        self._server.should_exit = True
+
 
 @contextmanager
 def listening(archive: Archive, host: str, port: int) -> Iterator[BoundServer]:

@@ -1,0 +1,118 @@
+"""The Python client against a real server on loopback."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+
+import imarium
+from imarium.errors import AuthenticationError, LevelError, NotFoundError, TransportError
+from imarium.model import Volume
+
+
+@pytest.fixture
+def uid(live, phantom):
+    outcomes = list(live.archive.ingest.run([phantom / "dicom"], collection="c"))
+    return outcomes[0].series
+
+
+def test_a_level_is_one_range_request_of_just_its_bytes(live, uid):
+    with imarium.connect(live.url) as db:
+        series = db.series(uid)
+        assert series.index.levels == series.levels == 3
+        seen = []
+        db._http.event_hooks["response"].append(
+            lambda response: seen.append((response.request, response.read()))
+        )
+        volume = series.volume(level=1)
+        assert len(seen) == 1
+        request, content = seen[0]
+        start, stop = series.index.span(1)
+        assert request.headers["Range"] == f"bytes={start}-{stop - 1}"
+        assert len(content) == stop - start < series.index.level_bytes(0) / 2
+    assert isinstance(volume, Volume)
+    assert volume.shape == (12, 48, 48)
+    expected = live.archive.streaming.volume(uid, 1)
+    np.testing.assert_array_equal(volume, expected)
+    np.testing.assert_array_equal(volume.affine, expected.affine)
+    assert volume.spacing == expected.spacing
+    assert volume.metadata["modality"] == "CT"
+
+
+def test_full_resolution_is_exact(live, uid):
+    with imarium.connect(live.url) as db:
+        np.testing.assert_array_equal(db.series(uid).volume(), live.archive.streaming.volume(uid))
+
+
+def test_lists(live, uid):
+    with imarium.connect(live.url) as db:
+        assert [item["name"] for item in db.collections()] == ["c"]
+        assert [item["uid"] for item in db.list_series(collection="c")] == [uid]
+        assert list(db.list_series(collection="none")) == []
+        assert "3 levels" in repr(db.series(uid))
+
+
+def test_clear_errors(live, uid):
+    with imarium.connect(live.url) as db:
+        with pytest.raises(NotFoundError, match="no series has that UID"):
+            db.series("1.2.3")
+        with pytest.raises(LevelError, match="levels 0"):
+            db.series(uid).volume(level=9)
+        with pytest.raises(AuthenticationError, match="login"):
+            list(db.ingest([], "c"))
+        with pytest.raises(AuthenticationError):
+            list(db.verify())
+
+
+def test_nobody_there():
+    with pytest.raises(TransportError, match="imarium serve"):
+        imarium.connect("http://127.0.0.1:9")
+    with pytest.raises(TransportError):
+        imarium.connect("no address")
+
+
+def test_a_server_of_another_kind():
+    class Hello(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>hello</html>")
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hello)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with pytest.raises(TransportError, match="no Imarium server"):
+        imarium.connect(f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+    server.server_close()
+
+
+def test_ingest_over_the_network(live, phantom, nifti, tmp_path):
+    (tmp_path / "bad.dcm").write_text("text")
+    files = [*sorted((phantom / "dicom").iterdir()), nifti, tmp_path / "bad.dcm"]
+    with imarium.connect(live.url) as db:
+        db.login("admin", live.password)
+        answers = {answer["number"]: answer for answer in db.ingest(files, "remote")}
+        again = list(db.ingest(files, "remote"))
+    assert [answers[number]["status"] for number in range(14)] == ["taken"] * 13 + ["refused"]
+    assert answers[13]["reason"]
+    assert {answer["status"] for answer in again} == {"known", "refused"}
+    assert list((live.archive.settings.scratch / "uploads").iterdir()) == []
+
+
+def test_an_upload_that_breaks_off_is_dropped(live, nifti, tmp_path):
+    with imarium.connect(live.url) as db:
+        db.login("admin", live.password)
+        with pytest.raises(OSError, match="gone"):
+            list(db.ingest([nifti, tmp_path / "gone"], "c"))
+    assert list((live.archive.settings.scratch / "uploads").iterdir()) == []
+
+
+def test_public_names():
+    assert sorted(imarium.__all__) == [
+        "Client", "ImariumError", "RemoteSeries", "Series", "Volume", "__version__", "connect",
+    ]  # fmt: skip
+    assert all(hasattr(imarium, name) for name in imarium.__all__)

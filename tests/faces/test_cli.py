@@ -1,0 +1,196 @@
+"""The command line as people and scripts use it, on a folder and on a server."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from typer.main import get_command
+
+from imarium.faces.cli.app import app
+
+
+class Cli:
+    """Runs `imarium` as a process of its own."""
+
+    def __init__(self, *options: str, **environ: str) -> None:
+        self.options, self.environ = options, environ
+
+    def __call__(self, command: str, *arguments: object, status: int = 0) -> list[dict] | str:
+        line = [sys.executable, "-m", "imarium", command, *map(str, arguments), *self.options]
+        done = subprocess.run(
+            line, capture_output=True, text=True, check=False, env={**os.environ, **self.environ}
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        if "--json" in line:
+            return [json.loads(row) for row in done.stdout.splitlines()]
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def local(tmp_path) -> Cli:
+    return Cli("--home", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def remote(live, tmp_path) -> Cli:
+    cli = Cli("--server", live.url, XDG_CONFIG_HOME=str(tmp_path / "config"), IMARIUM_PASSWORD=live.password)
+    cli("login", "--username", "admin")
+    return cli
+
+
+@pytest.fixture(params=["local", "remote"])
+def cli(request) -> Cli:
+    return request.getfixturevalue(request.param)
+
+
+def test_the_main_job(cli, phantom, nifti, tmp_path):
+    bad = tmp_path / "bad.dcm"
+    bad.write_text("only text")
+    lines = cli("ingest", phantom, nifti, bad, "--json", status=1)
+    assert all(set(line) == {"path", "status", "series", "reason"} for line in lines)
+    assert sorted(line["status"] for line in lines) == ["refused"] + ["taken"] * 14
+    (refused,) = [line for line in lines if line["status"] == "refused"]
+    assert Path(refused["path"]) == bad
+    assert refused["reason"]
+    assert {line["status"] for line in cli("ingest", phantom, nifti, "--json")} == {"known"}
+
+    listed = {item["source_format"] + item["dtype"]: item for item in cli("ls", "--json")}
+    assert len(listed) == 3
+    ct = next(
+        item for item in listed.values() if item["modality"] == "CT" and item["source_format"] == "dicom"
+    )
+    assert ct["shape"] == [12, 96, 96]
+    assert ct["levels"] == 3
+    assert ct["source_bytes"] > ct["stored_bytes"] > 0
+    assert ct["collection"] == "default"
+
+    (shown,) = cli("show", ct["series"], "--json")
+    assert shown["series"] == ct["series"]
+    assert shown["spacing"][0] > 0
+
+    cli("get", ct["series"], "--level", "1", "--format", "nifti", "-o", tmp_path / "out.nii.gz")
+    assert nibabel.load(tmp_path / "out.nii.gz").shape == (48, 48, 12)
+    (written,) = cli(
+        "get", ct["series"], "--size", "40", "--format", "npy", "-o", tmp_path / "out.npy", "--json"
+    )
+    assert np.load(written["path"]).shape == (12, 40, 40)
+    files = cli("get", ct["series"], "--format", "dicom", "-o", tmp_path / "dicom", "--json")
+    assert len(files) == 12
+    source = {pydicom.dcmread(file).SOPInstanceUID: file for file in (phantom / "dicom").iterdir()}
+    for file in files:
+        dataset = pydicom.dcmread(file["path"])
+        original = pydicom.dcmread(source[dataset.SOPInstanceUID])
+        np.testing.assert_array_equal(dataset.pixel_array, original.pixel_array)
+    cli("get", ct["series"], "--format", "png", "-o", tmp_path / "png")
+    assert len(list((tmp_path / "png").glob("*.png"))) == 12
+
+    assert {line["ok"] for line in cli("verify", "--json")} == {True}
+
+
+def test_for_people(cli, phantom, tmp_path):
+    text = cli("ingest", phantom)
+    assert "taken 13 files (2 series), already known 0, refused 0" in text
+    assert "before" in text
+    assert "already known 13" in cli("ingest", phantom)
+    (tmp_path / "bad.dcm").write_text("text")
+    assert "refused 1:" in cli("ingest", tmp_path / "bad.dcm", status=1)
+    assert "12x96x96" in cli("ls").replace("\n", "")
+    assert "checked 2 series, 0 damaged" in cli("verify")
+
+
+def test_clear_errors(cli, phantom, tmp_path):
+    cli("ingest", phantom)
+    series = {item["source_format"]: item["series"] for item in cli("ls", "--json")}
+    assert "imarium ls" in cli("show", "1.2.3", status=2)
+    assert "levels 0 (full) to 2" in cli(
+        "get", series["dicom"], "--level", "7", "-o", tmp_path / "x.nii", status=2
+    )
+    assert "not for both" in cli(
+        "get", series["dicom"], "--level", "1", "--size", "24", "-o", tmp_path / "x.nii", status=2
+    ).replace("\n", " ")
+    (error,) = cli("get", series["nifti"], "--format", "dicom", "-o", tmp_path / "x", "--json", status=2)
+    assert error["error"]["code"] == "export-refused"
+    assert "formats are" in cli("get", series["nifti"], "--format", "bmp", status=2)
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_a_nifti_comes_back_byte_for_byte(cli, nifti, tmp_path):
+    (line,) = cli("ingest", nifti, "--json")
+    cli("get", line["series"], "-o", tmp_path / "back.nii")
+    assert (tmp_path / "back.nii").read_bytes() == gzip.decompress(nifti.read_bytes())
+
+
+def test_verify_reports_damage(local, phantom, tmp_path):
+    local("ingest", phantom / "phantom.nii.gz")
+    (pack,) = (tmp_path / "home" / "objects").rglob("*.imp")
+    data = bytearray(pack.read_bytes())
+    data[100] ^= 255
+    pack.write_bytes(data)
+    assert "1 damaged" in local("verify", status=1)
+
+
+def test_without_a_login_nothing_changes(live, nifti, tmp_path):
+    stranger = Cli("--server", live.url, XDG_CONFIG_HOME=str(tmp_path / "empty"))
+    assert "login" in stranger("ingest", nifti, status=2)
+    assert live.archive.catalog.series()[1] == 0
+
+
+def test_the_token_is_private(remote, tmp_path):
+    path = tmp_path / "config" / "imarium" / "tokens.json"
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_no_server(tmp_path):
+    assert "imarium serve" in Cli("--server", "http://127.0.0.1:9")("ls", status=2)
+
+
+def test_home_from_the_environment(phantom, tmp_path):
+    cli = Cli(IMARIUM_HOME=str(tmp_path / "elsewhere"))
+    cli("ingest", phantom / "phantom.nii.gz")
+    assert (tmp_path / "elsewhere" / "catalog.sqlite").is_file()
+
+
+def test_every_command_knows_json_and_helps():
+    group = get_command(app)
+    assert set(group.commands) == {
+        "ingest", "ls", "show", "get", "verify", "samples", "serve", "login", "reset-password", "version",
+    }  # fmt: skip
+    for name, command in group.commands.items():
+        assert any("--json" in parameter.opts for parameter in command.params), name
+        assert command.help, name
+
+
+def test_serve_says_address_and_password_once(tmp_path):
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-m", "imarium", "serve", "--home", tmp_path / "home", "--port", "0", "--json"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    passwords = []
+    for _ in range(2):
+        with start() as server:
+            line = json.loads(server.stdout.readline())
+            passwords.append(line["password"])
+            assert line["url"].startswith("http://127.0.0.1:")
+            with urllib.request.urlopen(line["url"] + "/api/v1/status") as answer:
+                assert json.load(answer)["series"] == 0
+            server.terminate()
+            assert server.wait(15) in {0, -15}
+    assert passwords[0]
+    assert passwords[1] is None
+
+
+def test_a_taken_port_is_said_clearly(live, tmp_path):
+    port = live.url.rsplit(":", 1)[1]
+    text = Cli("--home", str(tmp_path / "other"))("serve", "--port", port, status=2)
+    assert "choose another with --port" in text

@@ -1,0 +1,220 @@
+"""The HTTP API: ranges, guards, errors, and what it must never say."""
+
+import io
+import json
+import logging
+import zipfile
+
+import httpx
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.uid import generate_uid
+
+from imarium.faces.http import create_app
+from imarium.pack import SeriesIndex
+
+
+@pytest.fixture
+def stored(live, phantom):
+    outcomes = list(live.archive.ingest.run([phantom], collection="c"))
+    return {
+        live.archive.catalog.get_series(uid).series.format: uid
+        for uid in {outcome.series for outcome in outcomes}
+    }
+
+
+@pytest.fixture
+def http(live):
+    with httpx.Client(base_url=live.url) as client:
+        yield client
+
+
+def test_lists_and_details(http, stored):
+    assert http.get("/api/v1/status").json()["series"] == 2
+    (collection,) = http.get("/api/v1/collections").json()["items"]
+    assert (collection["name"], collection["series"]) == ("c", 2)
+    assert http.get("/api/v1/studies", params={"collection": "c"}).json()["total"] == 2
+    page = http.get("/api/v1/series", params={"limit": 1, "offset": 1}).json()
+    assert (len(page["items"]), page["total"]) == (1, 2)
+    detail = http.get(f"/api/v1/series/{stored['dicom']}").json()
+    assert detail["shape"] == [12, 96, 96]
+    assert detail["exports"] == ["dicom", "nifti", "png", "npy"]
+    levels = detail["level_details"]
+    assert [level["level"] for level in levels] == [0, 1, 2]
+    assert levels[0]["stop"] - levels[0]["start"] == levels[0]["bytes"] > levels[2]["bytes"]
+
+
+def test_ranges_of_a_pack(http, stored, live):
+    detail = http.get(f"/api/v1/series/{stored['dicom']}").json()
+    url, size = detail["pack"]["url"], detail["pack"]["size"]
+    whole = http.get(url)
+    assert (whole.status_code, len(whole.content)) == (200, size)
+    assert "immutable" in whole.headers["cache-control"]
+    part = http.get(url, headers={"Range": "bytes=10-29"})
+    assert (part.status_code, part.content) == (206, whole.content[10:30])
+    assert part.headers["content-range"] == f"bytes 10-29/{size}"
+    assert http.get(url, headers={"Range": "bytes=-7"}).content == whole.content[-7:]
+    assert http.get(url, headers={"Range": f"bytes={size - 3}-"}).content == whole.content[-3:]
+    assert http.get(url, headers={"Range": "bytes=0-99999999999"}).content == whole.content
+    for unsatisfiable in (f"bytes={size}-", "bytes=-0"):
+        answer = http.get(url, headers={"Range": unsatisfiable})
+        assert (answer.status_code, answer.headers["content-range"]) == (416, f"bytes */{size}")
+    for ignored in ("bytes=5-2", "lines=1-2", "bytes=-", "bytes=0-1,5-6"):
+        assert http.get(url, headers={"Range": ignored}).status_code == 200
+    head = http.head(url)
+    assert (head.headers["content-length"], head.content) == (str(size), b"")
+    assert http.get(url, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
+    stale = http.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
+    assert stale.status_code == 200
+    assert http.get("/api/v1/packs/aa/none.imp").status_code == 404
+
+
+def test_index_and_pixels(http, stored, live):
+    uid = stored["dicom"]
+    index = SeriesIndex.from_bytes(http.get(f"/api/v1/series/{uid}/index").content)
+    assert index.series.shape == (12, 96, 96)
+    raw = http.get(f"/api/v1/series/{uid}/pixels", params={"level": 1, "start": 3, "stop": 5}).content
+    pixels = np.frombuffer(raw, f"<{np.dtype(index.series.dtype).str[1:]}").reshape(2, 48, 48)
+    np.testing.assert_array_equal(pixels, live.archive.streaming.volume(uid, 1)[3:5])
+    for wrong in ({"level": 3}, {"level": -1}, {"start": 12}, {"start": 3, "stop": 3}, {"stop": 13}):
+        assert http.get(f"/api/v1/series/{uid}/pixels", params=wrong).status_code == 400
+
+
+def test_thumbnails_and_exports(http, stored):
+    uid = stored["dicom"]
+    picture = http.get(f"/api/v1/series/{uid}/thumbnail", params={"size": 48})
+    assert Image.open(io.BytesIO(picture.content)).size == (48, 48)
+    npy = http.get(f"/api/v1/series/{uid}/export", params={"format": "npy", "level": 1})
+    assert np.load(io.BytesIO(npy.content)).shape == (12, 48, 48)
+    assert 'filename="series.npy"' in npy.headers["content-disposition"]
+    archive = http.get(f"/api/v1/series/{uid}/export", params={"format": "dicom"})
+    with zipfile.ZipFile(io.BytesIO(archive.content)) as files:
+        names = files.namelist()
+        assert len(names) == 12
+        assert pydicom.dcmread(io.BytesIO(files.read(names[0]))).pixel_array.shape == (96, 96)
+    refused = http.get(f"/api/v1/series/{stored['nifti']}/export", params={"format": "dicom"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "export-refused")
+
+
+def test_exports_leave_no_files(http, stored, live):
+    http.get(f"/api/v1/series/{stored['dicom']}/export", params={"format": "dicom"})
+    http.get(f"/api/v1/series/{stored['nifti']}/export", params={"format": "dicom"})
+    assert [item for item in live.archive.settings.scratch.iterdir() if item.name.startswith("export")] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/uploads"),
+        ("PUT", f"/uploads/{'0' * 32}/files/0"),
+        ("POST", f"/uploads/{'0' * 32}/ingest"),
+        ("DELETE", f"/uploads/{'0' * 32}"),
+        ("POST", "/verify"),
+        ("POST", "/logout"),
+        ("GET", "/me"),
+    ],
+)
+def test_whatever_changes_data_needs_a_login(http, method, path):
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"}):
+        answer = http.request(method, "/api/v1" + path, headers=headers, content=b"{}")
+        if headers.get("Authorization") == "Bearer wrong" and path == "/logout":
+            continue  # forgetting an unknown token is no error
+        assert answer.status_code == 401, path
+        assert answer.json()["error"]["code"] == "login-required"
+
+
+def test_every_route_that_changes_data_is_in_the_list_above():
+    changing = {
+        (method.upper(), path)
+        for path, methods in create_app(None).openapi()["paths"].items()
+        for method in methods
+        if method not in {"get", "head"}
+    }
+    assert changing == {
+        ("POST", "/api/v1/login"),
+        ("POST", "/api/v1/logout"),
+        ("POST", "/api/v1/uploads"),
+        ("PUT", "/api/v1/uploads/{identifier}/files/{number}"),
+        ("POST", "/api/v1/uploads/{identifier}/ingest"),
+        ("DELETE", "/api/v1/uploads/{identifier}"),
+        ("POST", "/api/v1/verify"),
+    }
+
+
+def test_login_and_out(http, live):
+    wrong = http.post("/api/v1/login", json={"username": "admin", "password": "wrong"})
+    assert wrong.status_code == 401
+    answer = http.post("/api/v1/login", json={"username": "admin", "password": live.password}).json()
+    headers = {"Authorization": f"Bearer {answer['token']}"}
+    assert http.get("/api/v1/me", headers=headers).json() == {"username": "admin"}
+    assert http.post("/api/v1/logout", headers=headers).status_code == 204
+    assert http.get("/api/v1/me", headers=headers).status_code == 401
+
+
+def test_uploads_belong_to_who_opened_them(http, live):
+    token = http.post("/api/v1/login", json={"username": "admin", "password": live.password}).json()["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    upload = http.post("/api/v1/uploads", json={"collection": "c"}, headers=headers).json()["id"]
+    facts = live.archive.settings.scratch / "uploads" / upload / "upload.json"
+    facts.write_text(json.dumps({"user": "another", "collection": "c"}))
+    assert http.put(f"/api/v1/uploads/{upload}/files/0", content=b"x", headers=headers).status_code == 404
+    for traversal in ("..", "%2e%2e", "0" * 31):
+        assert http.put(
+            f"/api/v1/uploads/{traversal}/files/0", content=b"x", headers=headers
+        ).status_code in {404, 405}
+
+
+def test_errors_have_one_shape(http, stored):
+    for path in ("/series/1.2.3", "/series?limit=0", "/none", f"/series/{stored['dicom']}/export?format=bmp"):
+        error = http.get("/api/v1" + path).json()["error"]
+        assert set(error) == {"code", "message"}
+
+
+def test_only_names_of_this_machine_are_answered(http):
+    assert http.get("/api/v1/status", headers={"Host": "evil.example"}).status_code == 400
+    assert http.get("/api/v1/status", headers={"Host": "localhost:8000"}).status_code == 200
+
+
+def test_guards_in_every_answer(http):
+    headers = http.get("/api/v1/status").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'self'" in headers["content-security-policy"]
+
+
+def test_logs_and_answers_never_name_a_patient(http, live, phantom, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    dataset = pydicom.dcmread(sorted((phantom / "dicom").iterdir())[0])
+    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Roe^Jane", "MRN-4711", "19501231"
+    dataset.SeriesInstanceUID = generate_uid()
+    dataset.save_as(tmp_path / "x.dcm")
+    token = http.post("/api/v1/login", json={"username": "admin", "password": live.password}).json()["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    said = []
+    for content in ((tmp_path / "x.dcm").read_bytes(), (tmp_path / "x.dcm").read_bytes()[:-100]):
+        upload = http.post("/api/v1/uploads", json={}, headers=headers).json()["id"]
+        http.put(f"/api/v1/uploads/{upload}/files/0", content=content, headers=headers)
+        said.append(http.post(f"/api/v1/uploads/{upload}/ingest", headers=headers).text)
+    assert json.loads(said[0])["status"] == "taken"
+    assert json.loads(said[1])["status"] == "refused"
+    uid = json.loads(said[0])["series"]
+    for path in ("/collections", "/studies", "/series", f"/series/{uid}"):
+        said.append(http.get("/api/v1" + path).text)
+    everything = "".join(said) + caplog.text
+    for secret in ("Roe", "Jane", "4711", "19501231"):
+        assert secret not in everything
+    assert uid not in caplog.text
+    assert live.password not in caplog.text
+
+
+def test_an_unexpected_error_stays_inside(http, live, monkeypatch, caplog):
+    def broken():
+        raise RuntimeError("Roe^Jane was here")
+
+    monkeypatch.setattr(live.archive.catalog, "collections", broken)
+    answer = http.get("/api/v1/collections")
+    assert answer.status_code == 500
+    assert "Roe" not in answer.text + caplog.text
+    monkeypatch.undo()
+    assert http.get("/api/v1/collections").status_code == 200

@@ -1,0 +1,242 @@
+"""Taking files in: what is taken, known and refused, and what the archive looks like afterwards."""
+
+import gzip
+import os
+import shutil
+from collections import Counter
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from imarium.archive import Archive
+from imarium.errors import StorageError
+from imarium.ingest import Status, Summary
+from imarium.pack import PackWriter
+from imarium.settings import Settings
+
+
+def take(archive, *paths, collection="c"):
+    return list(archive.ingest.run(list(paths), collection=collection))
+
+
+def statuses(outcomes):
+    return Counter(str(outcome.status) for outcome in outcomes)
+
+
+def assert_clean(archive):
+    """Everything stored verifies, and nothing half-written lies about."""
+    assert [outcome for outcome in archive.streaming.verify() if outcome.error] == []
+    assert [item for item in archive.settings.scratch.iterdir() if item.name != "uploads"] == []
+    objects = {
+        str(path.relative_to(archive.settings.objects)) for path in archive.settings.objects.rglob("*.imp*")
+    }
+    assert objects >= {pack.key for pack in archive.catalog.packs()}
+    assert all(name.endswith(".imp") for name in objects)
+
+
+def test_a_mixed_folder_under_any_names(archive, phantom, nifti, tmp_path):
+    source = tmp_path / "in"
+    (source / "deep" / "deeper").mkdir(parents=True)
+    for number, file in enumerate(sorted((phantom / "dicom").iterdir())):
+        shutil.copy(file, source / "deep" / f"{number}.jpg")
+    shutil.copy(phantom / "phantom.nii.gz", source / "deep" / "deeper" / "text.txt")
+    shutil.copy(nifti, source / "noname")
+    (source / "readme.dcm").write_text("not DICOM at all, only text\n" * 50)
+    outcomes = take(archive, source)
+    assert statuses(outcomes) == {"taken": 14, "refused": 1}
+    (refused,) = [outcome for outcome in outcomes if outcome.status is Status.REFUSED]
+    assert refused.path.name == "readme.dcm"
+    assert "DICOM" in refused.reason
+    assert archive.catalog.series()[1] == 3
+    summary = Summary.of(outcomes)
+    assert summary.source_bytes == sum(
+        p.stat().st_size for p in source.rglob("*") if p.is_file() and p.suffix != ".dcm"
+    )
+    assert 0 < summary.stored_bytes < summary.source_bytes * 1.2
+    assert_clean(archive)
+
+
+def test_a_second_time_everything_is_known(archive, phantom):
+    first = take(archive, phantom)
+    again = take(archive, phantom)
+    assert statuses(first) == {"taken": 13}
+    assert statuses(again) == {"known": 13}
+    assert {outcome.series for outcome in again} == {outcome.series for outcome in first}
+    assert len(archive.catalog.packs()) == 2
+
+
+def test_the_same_volume_compressed_or_not_is_one_series(archive, nifti, tmp_path):
+    plain = tmp_path / "plain.nii"
+    plain.write_bytes(gzip.decompress(nifti.read_bytes()))
+    first, second = take(archive, nifti, plain)
+    assert (first.status, second.status) == (Status.TAKEN, Status.KNOWN)
+    assert first.series == second.series
+
+
+def test_slices_that_come_later_join_their_series(archive, phantom):
+    files = sorted((phantom / "dicom").iterdir())
+    order = files[::2] + files[1::2]
+    first = take(archive, *order[:4])
+    second = take(archive, *order[4:9])
+    third = take(archive, *order)
+    assert statuses(first + second) == {"taken": 9}
+    assert statuses(third) == {"known": 9, "taken": 3}
+    records, total = archive.catalog.series()
+    assert total == 1
+    assert records[0].series.shape == (12, 96, 96)
+    assert records[0].source_bytes == sum(file.stat().st_size for file in files)
+    datasets = sorted((pydicom.dcmread(f) for f in files), key=lambda ds: ds.ImagePositionPatient[2])
+    expected = np.stack([ds.pixel_array for ds in datasets])
+    volume = np.asarray(archive.streaming.volume(records[0].series.uid))
+    assert (volume == expected).all() or (volume == expected[::-1]).all()
+    assert_clean(archive)
+
+
+def test_other_pixels_under_a_known_instance_are_kept_apart(archive, phantom, tmp_path):
+    original = sorted((phantom / "dicom").iterdir())[3]
+    dataset = pydicom.dcmread(original)
+    pixels = dataset.pixel_array.copy()
+    pixels[0, 0] += 1
+    dataset.PixelData = pixels.tobytes()
+    dataset.save_as(tmp_path / "changed.dcm")
+    (first,) = take(archive, original)
+    (second,) = take(archive, tmp_path / "changed.dcm")
+    assert first.status is second.status is Status.TAKEN
+    assert first.series != second.series
+    assert np.asarray(archive.streaming.volume(first.series))[0, 0, 0] + 1 == pixels[0, 0]
+    assert np.asarray(archive.streaming.volume(second.series))[0, 0, 0] == pixels[0, 0]
+    assert any("Other pixels" in note for note in archive.catalog.get_series(second.series).series.notes)
+    (third,) = take(archive, tmp_path / "changed.dcm")
+    assert (third.status, third.series) == (Status.KNOWN, second.series)
+
+
+def test_the_same_pixels_under_a_known_instance_are_known(archive, phantom, tmp_path):
+    original = sorted((phantom / "dicom").iterdir())[3]
+    dataset = pydicom.dcmread(original)
+    dataset.InstitutionName = "Elsewhere"
+    dataset.save_as(tmp_path / "copy.dcm")
+    outcomes = take(archive, original) + take(archive, tmp_path / "copy.dcm")
+    assert [outcome.status for outcome in outcomes] == [Status.TAKEN, Status.KNOWN]
+    assert outcomes[0].series == outcomes[1].series
+
+
+def test_one_broken_slice_does_not_take_its_series_along(archive, phantom, tmp_path):
+    source = tmp_path / "in"
+    shutil.copytree(phantom / "dicom", source)
+    broken = sorted(source.iterdir())[5]
+    broken.write_bytes(broken.read_bytes()[:-500])
+    outcomes = take(archive, source)
+    assert statuses(outcomes) == {"taken": 11, "refused": 1}
+    assert [outcome.path for outcome in outcomes if outcome.status is Status.REFUSED] == [broken]
+    assert_clean(archive)
+
+
+def test_bad_files_get_their_reasons(archive, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "empty.dcm").write_bytes(b"")
+    (source / "text.dcm").write_text("hello")
+    (source / "magic.dcm").write_bytes(bytes(128) + b"DICM" + os.urandom(300))
+    (source / "loop").symlink_to(source)
+    (source / "dangling").symlink_to(source / "nowhere")
+    os.mkfifo(source / "pipe")
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4))
+    nibabel.save(image, source / "short.nii")
+    (source / "short.nii").write_bytes((source / "short.nii").read_bytes()[:-20])
+    outcomes = {outcome.path.name: outcome for outcome in take(archive, source, tmp_path / "missing")}
+    assert all(outcome.status is Status.REFUSED for outcome in outcomes.values())
+    assert len(outcomes) == 8
+    for name, words in {
+        "empty.dcm": "empty",
+        "loop": "loop",
+        "dangling": "does not exist",
+        "missing": "does not exist",
+        "pipe": "neither a file nor a folder",
+    }.items():
+        assert words in outcomes[name].reason
+    assert archive.catalog.series()[1] == 0
+    assert_clean(archive)
+
+
+def test_a_file_that_disappears_while_it_is_read(archive, phantom, tmp_path, monkeypatch):
+    source = tmp_path / "in"
+    shutil.copytree(phantom / "dicom", source)
+    victim = sorted(source.iterdir())[2]
+    look = archive.ingest._look
+
+    def vanish(path, context):
+        result = look(path, context)
+        if path == victim:
+            victim.unlink()
+        return result
+
+    monkeypatch.setattr(archive.ingest, "_look", vanish)
+    outcomes = take(archive, source)
+    assert statuses(outcomes) == {"taken": 11, "refused": 1}
+    assert_clean(archive)
+
+
+def test_a_crash_before_the_commit_leaves_nothing_visible(archive, phantom, monkeypatch):
+    def crash(*_):
+        raise StorageError("the catalog went away")
+
+    monkeypatch.setattr(archive.catalog, "add_series", crash)
+    outcomes = take(archive, phantom / "phantom.nii.gz")
+    assert statuses(outcomes) == {"refused": 1}
+    assert archive.catalog.series()[1] == 0
+    monkeypatch.undo()
+    assert statuses(take(archive, phantom / "phantom.nii.gz")) == {"taken": 1}
+    assert_clean(archive)
+
+
+def test_a_full_disk_while_packing(archive, phantom, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(PackWriter, "_add", full)
+    outcomes = take(archive, phantom / "phantom.nii.gz")
+    assert statuses(outcomes) == {"refused": 1}
+    assert "make room" in outcomes[0].reason
+    monkeypatch.undo()
+    assert_clean(archive)
+
+
+def test_two_processes_store_the_same(archive, nifti, monkeypatch):
+    """The other process commits between our look and our commit."""
+    stacks = archive.catalog.stacks
+    calls = []
+
+    def late(uid):
+        calls.append(uid)
+        if len(calls) == 1:
+            monkeypatch.undo()
+            assert statuses(take(archive, nifti)) == {"taken": 1}
+            return []
+        return stacks(uid)
+
+    monkeypatch.setattr(archive.catalog, "stacks", late)
+    assert statuses(take(archive, nifti)) == {"known": 1}
+    assert archive.catalog.series()[1] == 1
+
+
+def test_unwritable_home_is_said_clearly(tmp_path, nifti):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="choose another with --home"):
+        Archive(Settings(home=tmp_path / "file" / "home"))
+
+
+def test_nothing_that_names_a_person_reaches_lists(archive, tmp_path, phantom):
+    dataset = pydicom.dcmread(sorted((phantom / "dicom").iterdir())[0])
+    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Roe^Jane", "MRN-4711", "19501231"
+    dataset.SeriesInstanceUID = generate_uid()
+    dataset.save_as(tmp_path / "roe.dcm")
+    (outcome,) = take(archive, tmp_path / "roe.dcm")
+    record = archive.catalog.get_series(outcome.series)
+    assert record.subject.startswith("S-")
+    for secret in ("Roe", "Jane", "4711", "19501231"):
+        assert secret not in repr(record)
+        assert secret not in repr(archive.catalog.studies(None, 0, 10))
+        assert secret.encode() not in (archive.settings.home / "catalog.sqlite").read_bytes()
