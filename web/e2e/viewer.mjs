@@ -180,6 +180,7 @@ async function newPage(options) {
 async function shot(page, name) {
   if (!SHOTS) return;
   mkdirSync(SHOTS, { recursive: true });
+  await page.waitForLoadState("networkidle");
   await page.screenshot({ path: `${SHOTS}/${name}.png` });
 }
 

@@ -56,7 +56,7 @@ export const messages = {
     level: (level: number, columns: number, rows: number) => `level ${level} · ${columns} × ${rows}`,
     announceExact: "full resolution",
     announceLevel: (level: number) => `level ${level}`,
-    window: (center: string, width: string, unit: string) => `C ${center}  W ${width}${unit}`,
+    window: (center: string, width: string, unit: string) => `W ${width}  L ${center}${unit}`,
     loading: "Loading",
     scaleBar: (length: string) => `${length} mm`,
     zoom: (percent: string) => `${percent}`,

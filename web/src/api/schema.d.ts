@@ -4,22 +4,6 @@
  */
 
 export interface paths {
-    "/api/v1/status": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["status"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/collections": {
         parameters: {
             query?: never;
@@ -27,7 +11,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: operations["collections"];
+        /**
+         * Collections
+         * @description All collections with their counts and sizes.
+         */
+        get: operations["collections_api_v1_collections_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -36,19 +24,87 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/studies": {
+    "/api/v1/login": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        get: operations["studies"];
+        get?: never;
+        put?: never;
+        /**
+         * Login
+         * @description Exchange a password for a token.
+         */
+        post: operations["login_api_v1_login_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Logout
+         * @description Forget the token.
+         */
+        post: operations["logout_api_v1_logout_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Me
+         * @description Who the token stands for.
+         */
+        get: operations["me_api_v1_me_get"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
         head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/packs/{prefix}/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Pack
+         * @description Bytes of a pack, whole or one range (RFC 9110, 14). Packs never change.
+         */
+        get: operations["pack_api_v1_packs__prefix___name__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        /**
+         * Pack
+         * @description Bytes of a pack, whole or one range (RFC 9110, 14). Packs never change.
+         */
+        head: operations["pack_api_v1_packs__prefix___name__get"];
         patch?: never;
         trace?: never;
     };
@@ -59,7 +115,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: operations["series_list"];
+        /**
+         * Series
+         * @description A page of series in the order in which they came.
+         */
+        get: operations["series_api_v1_series_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -75,71 +135,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: operations["series"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/series/{uid}/index": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["series_index"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/packs/{key}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["pack"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/series/{uid}/thumbnail": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["thumbnail"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/series/{uid}/pixels": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: operations["pixels"];
+        /**
+         * Series Detail
+         * @description A series with its levels and where they lie.
+         */
+        get: operations["series_detail_api_v1_series__uid__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -155,9 +155,213 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: operations["export"];
+        /**
+         * Export
+         * @description A series in a format; several files come as one zip.
+         */
+        get: operations["export_api_v1_series__uid__export_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/series/{uid}/index": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Index
+         * @description The index of a series as it lies in its pack (docs/design/pack-format.md).
+         */
+        get: operations["index_api_v1_series__uid__index_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/series/{uid}/pixels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Pixels
+         * @description Decoded stored values of frames start to stop - 1 of a level: C order, little-endian.
+         */
+        get: operations["pixels_api_v1_series__uid__pixels_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/series/{uid}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Thumbnail
+         * @description PNG of the middle frame with the default window.
+         */
+        get: operations["thumbnail_api_v1_series__uid__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Status
+         * @description Version and counts.
+         */
+        get: operations["status_api_v1_status_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/studies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Studies
+         * @description A page of studies.
+         */
+        get: operations["studies_api_v1_studies_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open Upload
+         * @description Open an upload; send its files, then ingest it.
+         */
+        post: operations["open_upload_api_v1_uploads_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{identifier}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Forget Upload
+         * @description Drop an upload that will not be ingested.
+         */
+        delete: operations["forget_upload_api_v1_uploads__identifier__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{identifier}/files/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Send File
+         * @description One file's bytes as the body of the request.
+         */
+        put: operations["send_file_api_v1_uploads__identifier__files__number__put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{identifier}/ingest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ingest
+         * @description Take the uploaded files in; answers one JSON object a line and file, then forgets the upload.
+         */
+        post: operations["ingest_api_v1_uploads__identifier__ingest_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Verify
+         * @description Re-read every pack and check every digest; one JSON object a line and series.
+         */
+        post: operations["verify_api_v1_verify_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -168,116 +372,420 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * CollectionItem
+         * @description A collection with its counts.
+         */
         CollectionItem: {
-            name: string;
+            /** Description */
             description: string;
+            /** Name */
+            name: string;
+            /** Series */
+            series: number;
+            /** Source Bytes */
+            source_bytes: number;
+            /** Stored Bytes */
+            stored_bytes: number;
+            /** Studies */
             studies: number;
-            series: number;
-            source_bytes: number;
-            stored_bytes: number;
         };
-        Collections: {
+        /**
+         * CollectionList
+         * @description All collections.
+         */
+        CollectionList: {
+            /** Items */
             items: components["schemas"]["CollectionItem"][];
+            /** Total */
             total: number;
         };
-        StudyItem: {
-            uid: string;
-            collection: string;
-            subject: string | null;
-            description: string | null;
-            date: string | null;
-            modalities: string[];
-            series: number;
+        /**
+         * Credentials
+         * @description What a login needs.
+         */
+        Credentials: {
+            /** Password */
+            password: string;
+            /** Username */
+            username: string;
         };
-        Studies: {
-            items: components["schemas"]["StudyItem"][];
-            total: number;
-        };
-        SeriesItem: {
-            uid: string;
-            collection: string;
-            study_uid: string;
-            subject: string | null;
-            modality: string | null;
-            body_part: string | null;
-            description: string | null;
-            study_description: string | null;
-            study_date: string | null;
-            format: string;
-            shape: number[];
-            dimensions: number[];
-            samples: number;
-            dtype: string;
-            photometric: string;
-            levels: number;
-            source_bytes: number;
-            stored_bytes: number;
-            notes: string[];
-        };
-        SeriesList: {
-            items: components["schemas"]["SeriesItem"][];
-            total: number;
-        };
-        PackLocation: {
-            key: string;
-            url: string;
-            size: number;
-        };
-        LevelItem: {
-            level: number;
-            rows: number;
-            columns: number;
-            spacing: number[] | null;
-            affine: number[][] | null;
-            start: number;
-            stop: number;
-            bytes: number;
-        };
-        SeriesDetail: {
-            uid: string;
-            collection: string;
-            study_uid: string;
-            subject: string | null;
-            modality: string | null;
-            body_part: string | null;
-            description: string | null;
-            study_description: string | null;
-            study_date: string | null;
-            format: string;
-            shape: number[];
-            dimensions: number[];
-            samples: number;
-            dtype: string;
-            photometric: string;
-            levels: number;
-            source_bytes: number;
-            stored_bytes: number;
-            notes: string[];
-            affine: number[][] | null;
-            spacing: number[] | null;
-            time_step: number | null;
-            rescale_slope: number;
-            rescale_intercept: number;
-            rescale_unit: string | null;
-            window_center: number | null;
-            window_width: number | null;
-            palette: number[][] | null;
-            label_map: boolean;
-            bits_stored: number | null;
-            exports: string[];
-            pack: components["schemas"]["PackLocation"];
-            level_details: components["schemas"]["LevelItem"][];
-        };
-        Status: {
-            version: string;
-            series: number;
-        };
-        ErrorBody: {
-            code: string;
-            message: string;
-        };
+        /**
+         * ErrorAnswer
+         * @description Every error of the API looks like this.
+         */
         ErrorAnswer: {
             error: components["schemas"]["ErrorBody"];
+        };
+        /**
+         * ErrorBody
+         * @description What went wrong, for machines and for people.
+         */
+        ErrorBody: {
+            /** Code */
+            code: string;
+            /** Message */
+            message: string;
+        };
+        /**
+         * LevelItem
+         * @description One resolution level: bytes start to stop - 1 of the pack hold it for all frames.
+         */
+        LevelItem: {
+            /** Affine */
+            affine: [
+                [
+                    number,
+                    number,
+                    number,
+                    number
+                ],
+                [
+                    number,
+                    number,
+                    number,
+                    number
+                ],
+                [
+                    number,
+                    number,
+                    number,
+                    number
+                ],
+                [
+                    number,
+                    number,
+                    number,
+                    number
+                ]
+            ] | null;
+            /** Bytes */
+            bytes: number;
+            /** Columns */
+            columns: number;
+            /** Level */
+            level: number;
+            /** Rows */
+            rows: number;
+            /**
+             * Spacing
+             * @description (slice, row, column) in mm
+             */
+            spacing: [
+                number,
+                number,
+                number
+            ] | null;
+            /** Start */
+            start: number;
+            /** Stop */
+            stop: number;
+        };
+        /**
+         * LoginAnswer
+         * @description A token for the Authorization header: `Bearer TOKEN`.
+         */
+        LoginAnswer: {
+            /**
+             * Expires
+             * @description ISO 8601, UTC
+             */
+            expires: string;
+            /** Token */
+            token: string;
+            /** Username */
+            username: string;
+        };
+        /**
+         * Me
+         * @description Who a token stands for.
+         */
+        Me: {
+            /** Username */
+            username: string;
+        };
+        /**
+         * NewUpload
+         * @description Opens an upload.
+         */
+        NewUpload: {
+            /**
+             * Collection
+             * @default default
+             */
+            collection: string;
+        };
+        /**
+         * PackItem
+         * @description Where the codestreams lie.
+         */
+        PackItem: {
+            /** Key */
+            key: string;
+            /** Size */
+            size: number;
+            /** Url */
+            url: string;
+        };
+        /**
+         * SeriesDetail
+         * @description Everything a viewer needs to know of a series.
+         */
+        SeriesDetail: {
+            /**
+             * Affine
+             * @description (column, row, slice) to RAS+ mm
+             */
+            affine: [
+                [
+                    number,
+                    number,
+                    number,
+                    number
+                ],
+                [
+                    number,
+                    number,
+                    number,
+                    number
+                ],
+                [
+                    number,
+                    number,
+                    number,
+                    number
+                ],
+                [
+                    number,
+                    number,
+                    number,
+                    number
+                ]
+            ] | null;
+            /** Bits Stored */
+            bits_stored: number | null;
+            /** Body Part */
+            body_part: string | null;
+            /** Collection */
+            collection: string;
+            /** Description */
+            description: string | null;
+            /**
+             * Dimensions
+             * @description Shape of the frames, slices last; its product is frames.
+             */
+            dimensions: number[];
+            /** Dtype */
+            dtype: string;
+            /** Exports */
+            exports: string[];
+            /**
+             * Format
+             * @description Format of the source: dicom, nifti, png or jpeg.
+             */
+            format: string;
+            /** Label Map */
+            label_map: boolean;
+            /**
+             * Lane
+             * @description Why the pixels are stored the way they are.
+             */
+            lane: string;
+            /** Level Details */
+            level_details: components["schemas"]["LevelItem"][];
+            /**
+             * Levels
+             * @description Valid levels are 0 (full resolution) to levels - 1.
+             */
+            levels: number;
+            /** Modality */
+            modality: string | null;
+            /** Notes */
+            notes: string[];
+            pack: components["schemas"]["PackItem"];
+            /** Palette */
+            palette: [
+                number,
+                number,
+                number
+            ][] | null;
+            /** Photometric */
+            photometric: string;
+            /** Rescale Intercept */
+            rescale_intercept: number;
+            /** Rescale Slope */
+            rescale_slope: number;
+            /** Rescale Unit */
+            rescale_unit: string | null;
+            /** Samples */
+            samples: number;
+            /**
+             * Shape
+             * @description (frames, rows, columns)
+             */
+            shape: [
+                number,
+                number,
+                number
+            ];
+            /** Source Bytes */
+            source_bytes: number;
+            /**
+             * Spacing
+             * @description (slice, row, column) in mm
+             */
+            spacing: [
+                number,
+                number,
+                number
+            ] | null;
+            /** Stored Bytes */
+            stored_bytes: number;
+            /** Study Date */
+            study_date: string | null;
+            /** Study Description */
+            study_description: string | null;
+            /** Study Uid */
+            study_uid: string;
+            /** Subject */
+            subject: string | null;
+            /**
+             * Time Step
+             * @description Seconds between volumes.
+             */
+            time_step: number | null;
+            /** Uid */
+            uid: string;
+            /** Window Center */
+            window_center: number | null;
+            /** Window Width */
+            window_width: number | null;
+        };
+        /**
+         * SeriesItem
+         * @description A series in a list.
+         */
+        SeriesItem: {
+            /** Body Part */
+            body_part: string | null;
+            /** Collection */
+            collection: string;
+            /** Description */
+            description: string | null;
+            /**
+             * Dimensions
+             * @description Shape of the frames, slices last; its product is frames.
+             */
+            dimensions: number[];
+            /** Dtype */
+            dtype: string;
+            /**
+             * Format
+             * @description Format of the source: dicom, nifti, png or jpeg.
+             */
+            format: string;
+            /**
+             * Levels
+             * @description Valid levels are 0 (full resolution) to levels - 1.
+             */
+            levels: number;
+            /** Modality */
+            modality: string | null;
+            /** Notes */
+            notes: string[];
+            /** Photometric */
+            photometric: string;
+            /** Samples */
+            samples: number;
+            /**
+             * Shape
+             * @description (frames, rows, columns)
+             */
+            shape: [
+                number,
+                number,
+                number
+            ];
+            /** Source Bytes */
+            source_bytes: number;
+            /** Stored Bytes */
+            stored_bytes: number;
+            /** Study Date */
+            study_date: string | null;
+            /** Study Description */
+            study_description: string | null;
+            /** Study Uid */
+            study_uid: string;
+            /** Subject */
+            subject: string | null;
+            /** Uid */
+            uid: string;
+        };
+        /**
+         * SeriesList
+         * @description A page of series.
+         */
+        SeriesList: {
+            /** Items */
+            items: components["schemas"]["SeriesItem"][];
+            /** Total */
+            total: number;
+        };
+        /**
+         * StatusAnswer
+         * @description Is the server there, and which one is it.
+         */
+        StatusAnswer: {
+            /** Collections */
+            collections: number;
+            /** Series */
+            series: number;
+            /** Version */
+            version: string;
+        };
+        /**
+         * StudyItem
+         * @description A study.
+         */
+        StudyItem: {
+            /** Collection */
+            collection: string;
+            /**
+             * Date
+             * @description YYYYMMDD
+             */
+            date: string | null;
+            /** Description */
+            description: string | null;
+            /** Modalities */
+            modalities: string[];
+            /** Series */
+            series: number;
+            /**
+             * Subject
+             * @description A pseudonym; never the patient's identifier.
+             */
+            subject: string | null;
+            /** Uid */
+            uid: string;
+        };
+        /**
+         * StudyList
+         * @description A page of studies.
+         */
+        StudyList: {
+            /** Items */
+            items: components["schemas"]["StudyItem"][];
+            /** Total */
+            total: number;
+        };
+        /**
+         * UploadAnswer
+         * @description An open upload.
+         */
+        UploadAnswer: {
+            /** Id */
+            id: string;
         };
     };
     responses: never;
@@ -288,7 +796,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    status: {
+    collections_api_v1_collections_get: {
         parameters: {
             query?: never;
             header?: never;
@@ -297,17 +805,17 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Successful Response */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Status"];
+                    "application/json": components["schemas"]["CollectionList"];
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description Client Error */
+            "4XX": {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -317,26 +825,30 @@ export interface operations {
             };
         };
     };
-    collections: {
+    login_api_v1_login_post: {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Credentials"];
+            };
+        };
         responses: {
-            /** @description OK */
+            /** @description Successful Response */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Collections"];
+                    "application/json": components["schemas"]["LoginAnswer"];
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description Client Error */
+            "4XX": {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -346,10 +858,175 @@ export interface operations {
             };
         };
     };
-    studies: {
+    logout_api_v1_logout_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    me_api_v1_me_get: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    pack_api_v1_packs__prefix___name__get: {
+        parameters: {
+            query?: never;
+            header?: {
+                Range?: string | null;
+                "if-none-match"?: string | null;
+                "if-range"?: string | null;
+            };
+            path: {
+                prefix: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description Partial Content */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description Requested Range Not Satisfiable */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    pack_api_v1_packs__prefix___name__get: {
+        parameters: {
+            query?: never;
+            header?: {
+                Range?: string | null;
+                "if-none-match"?: string | null;
+                "if-range"?: string | null;
+            };
+            path: {
+                prefix: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description Partial Content */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description Requested Range Not Satisfiable */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    series_api_v1_series_get: {
         parameters: {
             query?: {
-                collection?: string;
+                collection?: string | null;
+                study?: string | null;
                 offset?: number;
                 limit?: number;
             };
@@ -359,41 +1036,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Studies"];
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorAnswer"];
-                };
-            };
-        };
-    };
-    series_list: {
-        parameters: {
-            query?: {
-                collection?: string;
-                study?: string;
-                offset?: number;
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
+            /** @description Successful Response */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -402,8 +1045,8 @@ export interface operations {
                     "application/json": components["schemas"]["SeriesList"];
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description Client Error */
+            "4XX": {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -413,7 +1056,7 @@ export interface operations {
             };
         };
     };
-    series: {
+    series_detail_api_v1_series__uid__get: {
         parameters: {
             query?: never;
             header?: never;
@@ -424,7 +1067,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Successful Response */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -433,8 +1076,8 @@ export interface operations {
                     "application/json": components["schemas"]["SeriesDetail"];
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description Client Error */
+            "4XX": {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -444,7 +1087,48 @@ export interface operations {
             };
         };
     };
-    series_index: {
+    export_api_v1_series__uid__export_get: {
+        parameters: {
+            query: {
+                format: "dicom" | "nifti" | "png" | "npy";
+                level?: number | null;
+                size?: string | null;
+                /** @description CENTER,WIDTH in rescaled values */
+                window?: string | null;
+                /** @description PNG: 16-bit stored values, no window */
+                full_range?: boolean;
+                /** @description NIfTI: .nii.gz rather than .nii */
+                compress?: boolean;
+            };
+            header?: never;
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    index_api_v1_series__uid__index_get: {
         parameters: {
             query?: never;
             header?: never;
@@ -455,17 +1139,17 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Successful Response */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/octet-stream": string;
+                    "application/octet-stream": unknown;
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description Client Error */
+            "4XX": {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -475,76 +1159,12 @@ export interface operations {
             };
         };
     };
-    pack: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                key: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/octet-stream": string;
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorAnswer"];
-                };
-            };
-        };
-    };
-    thumbnail: {
-        parameters: {
-            query?: {
-                size?: number;
-            };
-            header?: never;
-            path: {
-                uid: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "image/png": string;
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorAnswer"];
-                };
-            };
-        };
-    };
-    pixels: {
+    pixels_api_v1_series__uid__pixels_get: {
         parameters: {
             query?: {
                 level?: number;
                 start?: number;
-                stop?: number;
+                stop?: number | null;
             };
             header?: never;
             path: {
@@ -554,17 +1174,17 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Successful Response */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/octet-stream": string;
+                    "application/octet-stream": unknown;
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description Client Error */
+            "4XX": {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -574,13 +1194,10 @@ export interface operations {
             };
         };
     };
-    export: {
+    thumbnail_api_v1_series__uid__thumbnail_get: {
         parameters: {
             query?: {
-                format?: string;
-                level?: number;
                 size?: number;
-                window?: string;
             };
             header?: never;
             path: {
@@ -590,17 +1207,241 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
+            /** @description Successful Response */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/octet-stream": string;
+                    "image/png": unknown;
                 };
             };
-            /** @description Error */
-            default: {
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    status_api_v1_status_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatusAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    studies_api_v1_studies_get: {
+        parameters: {
+            query?: {
+                collection?: string | null;
+                offset?: number;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    open_upload_api_v1_uploads_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewUpload"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    forget_upload_api_v1_uploads__identifier__delete: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                identifier: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    send_file_api_v1_uploads__identifier__files__number__put: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                identifier: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    ingest_api_v1_uploads__identifier__ingest_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                identifier: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": unknown;
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    verify_api_v1_verify_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": unknown;
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -58,18 +58,18 @@ function CollectionCard({ item }: { item: Collection }) {
   );
 }
 
-/** A first look: four series of the collection. */
+/** A first look: three series of the collection. */
 function Previews({ collection }: { collection: string }) {
   const query = useQuery({
     queryKey: ["previews", collection],
-    queryFn: ({ signal }) => api.seriesList({ collection, offset: 0, limit: 4 }, signal),
+    queryFn: ({ signal }) => api.seriesList({ collection, offset: 0, limit: 3 }, signal),
   });
   const items = query.data?.items ?? [];
   return (
     <div className="strip" aria-hidden="true">
-      {[0, 1, 2, 3].map((i) => (
-        <div className="thumb" key={i}>
-          {items[i] && <img src={url.thumbnail(items[i].uid, 128)} alt="" loading="lazy" decoding="async" />}
+      {items.map(({ uid }) => (
+        <div className="thumb" key={uid}>
+          <img src={url.thumbnail(uid, 256)} alt="" loading="lazy" decoding="async" />
         </div>
       ))}
     </div>

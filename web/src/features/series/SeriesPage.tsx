@@ -8,6 +8,7 @@ import { api, type SeriesDetail } from "../../api/client";
 import { messages } from "../../messages";
 import { Problem } from "../../ui/Problems";
 import { useTrail } from "../../ui/Shell";
+import { sharedDecoders } from "../../viewers/image/decoders";
 import { mount, type ImageViewerUpdate, type ViewerState } from "../../viewers/image/mount";
 import type { Viewer } from "../../viewers/types";
 import { Details } from "./Details";
@@ -18,6 +19,8 @@ import { Toolbar } from "./Toolbar";
 export function SeriesPage() {
   const { uid } = useParams({ from: "/series/$uid" });
   const query = useQuery({ queryKey: ["one series", uid], queryFn: ({ signal }) => api.series(uid, signal) });
+  // The decoder loads while the series' facts are on their way.
+  useEffect(() => void sharedDecoders(), []);
   const series = query.data;
   const title = series ? titleOf(series) : "";
   useTrail(

@@ -31,9 +31,10 @@ export function Toolbar({ series, state, change, onHelp, side, onSide }: Props) 
   const usable = tools.filter(({ value }) => (value !== "scroll" || frames > 1) && (value !== "window" || (state?.windowed ?? true)));
   const preset = CT_PRESETS.find(({ center, width }) => center === state?.window?.center && width === state.window.width);
   return (
-    <div className="tools" role="toolbar" aria-label={text.label} data-mantine-color-scheme="dark">
+    <div className="tools" role="toolbar" aria-label={text.label}>
       <SegmentedControl
         size="xs"
+        withItemsBorders={false}
         value={state?.tool ?? "window"}
         onChange={(value) => change({ tool: value as Tool })}
         aria-label={text.tool}

@@ -16,7 +16,15 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-export class Decoders {
+let shared: Decoders | undefined;
+
+/** The page's one set of workers: loaded once, kept for the next series. Call early to have them ready. */
+export function sharedDecoders(): Decoders {
+  shared ??= new Decoders();
+  return shared;
+}
+
+class Decoders {
   private readonly idle: Worker[] = [];
   private readonly all: Worker[] = [];
   private readonly queue: Waiting[] = [];
@@ -40,6 +48,7 @@ export class Decoders {
     return new Promise((resolve, reject) => {
       this.queue.push({ request: { id: this.nextId++, job, photometric, bits }, resolve, reject });
       this.pump();
+      this.failIfNone(new NotDecodableHere("no decoding worker runs"));
     });
   }
 
@@ -62,6 +71,10 @@ export class Decoders {
     this.pump();
   }
 
+  private failIfNone(error: Error): void {
+    if (this.all.length === 0) for (const waiting of this.queue.splice(0)) waiting.reject(error);
+  }
+
   /** A worker that does not load (an old browser, a strict policy): let the server decode. */
   private crash(worker: Worker, message: string): void {
     const error = new NotDecodableHere(message || "a decoding worker failed");
@@ -74,12 +87,6 @@ export class Decoders {
     if (at >= 0) this.idle.splice(at, 1);
     this.all.splice(this.all.indexOf(worker), 1);
     worker.terminate();
-    if (this.all.length === 0) for (const waiting of this.queue.splice(0)) waiting.reject(error);
-  }
-
-  dispose(): void {
-    for (const worker of this.all) worker.terminate();
-    this.queue.length = 0;
-    this.running.clear();
+    this.failIfNone(error);
   }
 }

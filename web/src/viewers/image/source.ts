@@ -10,7 +10,7 @@ import { NotDecodableHere } from "../../pack/lanes";
 import { coalesce, levelShape, partsOf, segmentsOf, type Batch } from "../../pack/layout";
 import { fromBytes, itemSize } from "../../pack/values";
 import { toRgba } from "./colour";
-import { Decoders, type Decoded } from "./decoders";
+import { sharedDecoders, type Decoded } from "./decoders";
 import { planFetches, type Want } from "./plan";
 import type { Picture } from "./renderer";
 
@@ -41,7 +41,7 @@ export class SeriesSource {
   bytesTotal: number;
   index: PackIndex | null = null;
 
-  private readonly decoders = new Decoders();
+  private readonly decoders = sharedDecoders();
   private readonly parts = new Map<number, Uint8Array>();
   private readonly pictures = new Map<number, Picture>();
   private readonly decoding = new Set<string>();
@@ -97,7 +97,6 @@ export class SeriesSource {
     this.disposed = true;
     this.abort.abort();
     for (const flight of this.flights) flight.abort.abort();
-    this.decoders.dispose();
     this.parts.clear();
     this.pictures.clear();
   }
@@ -385,6 +384,8 @@ export class SeriesSource {
     this.raw = true;
     for (const flight of this.flights) flight.abort.abort();
     this.flights = [];
+    const [frames, rows, columns] = this.series.shape as [number, number, number];
+    this.bytesTotal += frames * rows * columns * this.series.samples * itemSize(this.series.dtype);
     this.step();
   }
 
