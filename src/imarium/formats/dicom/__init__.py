@@ -12,5 +12,6 @@ from imarium.formats.dicom import guard  # isort: skip - must come before anythi
 from imarium.formats.dicom.attachments import instance_frames
 from imarium.formats.dicom.merging import compatible, merge
 from imarium.formats.dicom.reader import DicomReader
+from imarium.formats.dicom.writer import DicomWriter
 
-__all__ = ["DicomReader", "compatible", "guard", "instance_frames", "merge"]
+__all__ = ["DicomReader", "DicomWriter", "compatible", "guard", "instance_frames", "merge"]

@@ -45,7 +45,8 @@ class DecoderProcess:
             bufsize=0,
         )
         self._fresh = True
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._to = self._process.stdin.fileno()
         self._from = self._process.stdout.fileno()
         os.set_blocking(self._to, False)
@@ -84,7 +85,7 @@ class DecoderProcess:
             raise
         self._fresh = False
         if "error" in head:
-            raise _error(head, options)
+            raise _error(head)
         array = np.frombuffer(payload, np.dtype(head["dtype"])).reshape(head["shape"])
         return array, str(head["photometric"])
 
@@ -134,7 +135,7 @@ class DecoderProcess:
         self._process.wait()
 
 
-def _error(head: dict[str, Any], options: dict[str, Any]) -> ImariumError:
+def _error(head: dict[str, Any]) -> ImariumError:
     reason = " ".join(str(head["error"]).split())
     if head.get("kind") == "memory":
         return LimitExceededError("Decoding a frame needs more memory than the decoder may use.")

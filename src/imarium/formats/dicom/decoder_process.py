@@ -96,7 +96,7 @@ def answer(head: dict[str, Any], codestream: bytes) -> tuple[dict[str, Any], mem
         array = np.ascontiguousarray(array)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
-        payload = memoryview(array).cast("B") if array.size else memoryview(b"")
+        payload = array.reshape(-1).view(np.uint8).data
         facts = {"dtype": array.dtype.name, "shape": array.shape, "photometric": photometric}
         return {"bytes": payload.nbytes, **facts}, payload
     except MemoryError:

@@ -23,7 +23,7 @@ class Spool:
 
     def __init__(self, scratch: Path | None) -> None:
         try:
-            self._file: BinaryIO = tempfile.TemporaryFile(dir=scratch)
+            self._file: BinaryIO = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - lives with us
         except OSError as error:
             raise StorageError(f"No temporary file can be made: {error.strerror}.") from error
         self._end = 0
@@ -33,7 +33,7 @@ class Spool:
         position = self._end
         try:
             self._file.seek(position)
-            self._file.write(memoryview(np.ascontiguousarray(frame)).cast("B"))
+            self._file.write(np.ascontiguousarray(frame).reshape(-1).view(np.uint8).data)
             self._file.flush()
         except OSError as error:
             raise StorageError(f"Temporary space ran out: {error.strerror}.") from error
@@ -44,7 +44,7 @@ class Spool:
         """A kept frame."""
         frame = np.empty(shape, dtype)
         self._file.seek(position)
-        if self._file.readinto(memoryview(frame).cast("B")) != frame.nbytes:  # type: ignore[attr-defined]
+        if self._file.readinto(frame.reshape(-1).view(np.uint8).data) != frame.nbytes:  # type: ignore[attr-defined]
             raise StorageError("A temporary file is shorter than what was written to it.")
         return frame
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
@@ -29,14 +28,13 @@ from pydicom.uid import (
 from pydicom.valuerep import VR
 
 from imarium.errors import CorruptFileError, ImariumError, LimitExceededError
+from imarium.formats.dicom.encode import encode_meta
 
 PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 UNDEFINED = 0xFFFFFFFF
 PREAMBLE = 132
 _VRS = frozenset(str(vr).encode() for vr in VR if len(str(vr)) == 2)
-_LONG_VRS = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OW", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV")
-)
+_LONG_VRS = frozenset(b"OB OD OF OL OW OV SQ UC UN UR UT SV UV".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +142,7 @@ class BoundedStream:
         wanted = available if count < 0 else min(count, available)
         if wanted > self._left:
             raise LimitExceededError(
-                "The header is larger than the limit for a DICOM header; raise the limit if the file is sound."
+                "The header is larger than the limit for DICOM headers; raise it if the file is sound."
             )
         data = self._raw.read(wanted)
         self._left -= len(data)
@@ -168,7 +166,7 @@ class InflatedStream(io.RawIOBase):
         raw.seek(start)
         self._raw = raw
         self._zip = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._spool = tempfile.TemporaryFile(dir=scratch)
+        self._spool = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - closed with the stream
         self._length = 0
         self._position = 0
         self.limit = limit
@@ -339,14 +337,7 @@ def part10_without_pixels(header: Header, stream: BinaryIO, trailing: tuple[int,
 
 
 def _made_prefix(header: Header) -> bytes:
-    meta = FileMetaDataset()
-    for element in header.meta:
-        if element.tag != 0x00020000:
-            meta.add(element)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian if header.deflated else header.syntax
-    buffer = io.BytesIO()
-    write_file_meta_info(buffer, meta, enforce_standard=False)
-    return bytes(128) + b"DICM" + buffer.getvalue()
+    return encode_meta(header.meta, ExplicitVRLittleEndian if header.deflated else header.syntax)
 
 
 def parse_part10(data: bytes) -> Header:

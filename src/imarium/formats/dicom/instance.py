@@ -321,7 +321,9 @@ def _mosaic_places(dataset: Dataset, mosaic: Mosaic, form: PixelFormat) -> tuple
     whole = _place(dataset)
     if not whole.placed:
         return tuple(Place(order=(*whole.order, float(tile))) for tile in range(mosaic.tiles))
-    assert whole.position and whole.orientation and whole.spacing
+    assert whole.position
+    assert whole.orientation
+    assert whole.spacing
     row, column = np.asarray(whole.orientation[:3]), np.asarray(whole.orientation[3:])
     first = np.asarray(whole.position)
     first = first + row * whole.spacing[1] * (form.columns - form.columns // mosaic.grid) / 2
@@ -346,7 +348,8 @@ def _dose_places(dataset: Dataset, count: int) -> tuple[Place, ...]:
     offsets = values.numbers(dataset, "GridFrameOffsetVector", count)
     if offsets is None or not base.placed:
         return tuple(Place(order=(float(number),)) for number in range(count))
-    assert base.position and base.orientation
+    assert base.position
+    assert base.orientation
     if offsets[0] != 0:  # positions of the planes themselves, not offsets
         offsets = tuple(offset - offsets[0] for offset in offsets)
     normal = np.cross(base.orientation[:3], base.orientation[3:])
@@ -395,7 +398,7 @@ def _rescales(
 
 def _slope(dataset: Dataset) -> tuple[float, float]:
     slope, intercept = values.number(dataset, "RescaleSlope"), values.number(dataset, "RescaleIntercept")
-    return (1.0 if not slope else slope, 0.0 if intercept is None else intercept)
+    return (slope if slope else 1.0, 0.0 if intercept is None else intercept)
 
 
 def _facts(dataset: Dataset, shared: Dataset | None, frames: list[Dataset], form: PixelFormat) -> Facts:

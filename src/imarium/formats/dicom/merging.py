@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from tempfile import gettempdir
 from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 
@@ -45,10 +45,9 @@ def compatible(stored: Series, source: Series) -> bool:
         return same and stored.affine is None and source.affine is None
     one, other = (np.asarray(series.affine, dtype=np.float64)[:3, :2] for series in (stored, source))
     lengths = np.linalg.norm(one, axis=0), np.linalg.norm(other, axis=0)
-    directions = (
-        tuple((axes / length).T.ravel()) for axes, length in zip((one, other), lengths, strict=True)
-    )
-    return same_spacing(tuple(lengths[0]), tuple(lengths[1])) and parallel(*directions)
+    directions = [(axes / length).T.ravel() for axes, length in zip((one, other), lengths, strict=True)]
+    same_grid = same_spacing(tuple(lengths[0]), tuple(lengths[1]))
+    return same_grid and parallel(tuple(directions[0]), tuple(directions[1]))
 
 
 def merge(

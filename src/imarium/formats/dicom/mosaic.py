@@ -61,13 +61,11 @@ def find_mosaic(dataset: Dataset, rows: int, columns: int) -> Mosaic | None:
 
 
 def _private_count(dataset: Dataset) -> int | None:
-    for creator in ("SIEMENS MR HEADER",):
-        try:
-            value = dataset.private_block(0x0019, creator)[0x0A].value
-            return int(value if not isinstance(value, bytes) else struct.unpack("<H", value[:2])[0])
-        except Exception:
-            continue
-    return None
+    try:
+        value = dataset.private_block(0x0019, "SIEMENS MR HEADER")[0x0A].value
+        return int(value if not isinstance(value, bytes) else struct.unpack("<H", value[:2])[0])
+    except Exception:
+        return None
 
 
 def csa_values(dataset: Dataset) -> dict[str, tuple[str, ...]]:

@@ -30,6 +30,9 @@ from imarium.formats.dicom.header import Header
 from imarium.model.series import Frame
 from imarium.settings import Limits
 
+Fragments = tuple[tuple[int, int], ...]
+"""(position in the file, bytes) of the fragments of one frame."""
+
 PHOTOMETRICS = frozenset(
     (
         "MONOCHROME1",
@@ -156,7 +159,8 @@ def pixel_format(header: Header, limits: Limits) -> PixelFormat:
     )
     if result.rows * result.columns > limits.frame_pixels:
         raise LimitExceededError(
-            f"A frame of {result.rows} x {result.columns} pixels is beyond the limit of {limits.frame_pixels}."
+            f"A frame of {result.rows} x {result.columns} pixels is beyond "
+            f"the limit of {limits.frame_pixels} pixels."
         )
     if result.frames > limits.frames:
         raise LimitExceededError(f"{result.frames} frames are beyond the limit of {limits.frames}.")
@@ -170,9 +174,12 @@ def pixel_format(header: Header, limits: Limits) -> PixelFormat:
 
 
 def _checked_length(form: PixelFormat, length: int | None, available: int) -> PixelFormat:
-    if length is None:
-        raise CorruptFileError("The transfer syntax says uncompressed, but the pixel data are encapsulated.")
     expected = -(-form.frame_bits * form.frames // 8)
+    if length is None:
+        raise CorruptFileError(
+            f"The transfer syntax says uncompressed, but the pixel data are encapsulated: "
+            f"expected {expected} bytes, found {available} at most."
+        )
     found = min(length, available)
     if found < expected:
         raise CorruptFileError(f"The pixel data are cut off: expected {expected} bytes, found {found}.")
@@ -257,10 +264,6 @@ def expand_422(array: NDArray[Any], count: int) -> NDArray[Any]:
     return out
 
 
-Fragments = tuple[tuple[int, int], ...]
-"""(position in the file, bytes) of the fragments of one frame."""
-
-
 def find_frames(stream: BinaryIO, header: Header, frames: int) -> tuple[tuple[Fragments, ...], int]:
     """Fragments of every encapsulated frame (PS3.5 A.4), and where the pixel data element ends.
 
@@ -274,6 +277,7 @@ def find_frames(stream: BinaryIO, header: Header, frames: int) -> tuple[tuple[Fr
         raise CorruptFileError("The pixel data hold no compressed frame.")
     origin = fragments[0][0] - 8
     extended = _extended_offsets(header.dataset)
+    groups: list[Fragments]
     if extended:
         groups = [((origin + 8 + offset, length),) for offset, length in extended]
         if any(start + length > end for ((start, length),) in groups):
@@ -341,9 +345,7 @@ def _extended_offsets(dataset: Dataset) -> list[tuple[int, int]]:
     return list(zip(starts, struct.unpack(f"<{len(lengths) // 8}Q", lengths), strict=True))
 
 
-def _by_offsets(
-    fragments: list[tuple[int, int]], offsets: list[int], origin: int
-) -> list[tuple[tuple[int, int], ...]]:
+def _by_offsets(fragments: list[tuple[int, int]], offsets: list[int], origin: int) -> list[Fragments]:
     groups: list[list[tuple[int, int]]] = [[]]
     for fragment in fragments:
         following = len(groups)
@@ -353,7 +355,7 @@ def _by_offsets(
     return [tuple(group) for group in groups]
 
 
-def _by_markers(stream: BinaryIO, fragments: list[tuple[int, int]]) -> list[tuple[tuple[int, int], ...]]:
+def _by_markers(stream: BinaryIO, fragments: list[tuple[int, int]]) -> list[Fragments]:
     groups: list[list[tuple[int, int]]] = [[]]
     for start, length in fragments:
         groups[-1].append((start, length))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -124,7 +125,7 @@ class _Assembly:
         file = SourceFile(instance.path, instance.size, digest, instance.sop_uid)
         return _Prepared(file, header_bytes, images)
 
-    def _spool(self, instance: Instance, raw: object, spool: Spool) -> SpooledImages:
+    def _spool(self, instance: Instance, raw: BinaryIO, spool: Spool) -> SpooledImages:
         form = instance.form
         positions = []
         for number, frame in enumerate(self._frames(instance, raw)):
@@ -133,12 +134,12 @@ class _Assembly:
             positions.append(spool.append(frame))
         return SpooledImages(spool, tuple(positions), shape, form.dtype)
 
-    def _frames(self, instance: Instance, raw: object) -> Iterator[Frame]:
+    def _frames(self, instance: Instance, raw: BinaryIO) -> Iterator[Frame]:
         form = instance.form
         if instance.fragments is not None:
             low, high = _range(form.bits_stored, form.signed)
             for number, fragments in enumerate(instance.fragments):
-                frame, photometric = self._decoder.decode(read_fragments(raw, fragments), form)  # type: ignore[arg-type]
+                frame, photometric = self._decoder.decode(read_fragments(raw, fragments), form)
                 if number == 0:
                     instance.photometric = photometric
                 if instance.bits_stored < form.bits_allocated and (frame.min() < low or frame.max() > high):
@@ -146,12 +147,12 @@ class _Assembly:
                 yield frame
             return
         limits = self._context.limits
-        _, stream = read_header(raw, instance.size, limits.header_bytes, self._context.scratch)  # type: ignore[arg-type]
+        _, stream = read_header(raw, instance.size, limits.header_bytes, self._context.scratch)
         assert isinstance(stream, InflatedStream)
         with stream:
             stream.limit = instance.value + form.frame_bits * form.frames // 8 + limits.header_bytes
             for number in range(form.frames):
-                yield read_native(stream, instance.value, form, number)  # type: ignore[arg-type]
+                yield read_native(stream, instance.value, form, number)
 
 
 def _range(bits: int, signed: bool) -> tuple[int, int]:
