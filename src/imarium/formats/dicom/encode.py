@@ -50,6 +50,9 @@ def _encode(part: Dataset, whole: Dataset) -> bytes:
         return _written(part, charset)
     except Exception:
         for tag in sorted(raw):
+            if tag.group == 0xFFFE:
+                del part[tag]  # a stray delimiter
+                continue
             single = Dataset()
             single[tag] = raw[tag]
             single.set_original_encoding(*part.original_encoding)

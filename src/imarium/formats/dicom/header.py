@@ -313,7 +313,13 @@ def trailing_end(header: Header, stream: BinaryIO, start: int, limit: int) -> in
         tags = [int(tag) for tag in rest.keys()]  # noqa: SIM118 - a Dataset iterates over elements
     except Exception:
         return start
-    sound = bool(tags) and not bounded.short and min(tags) > 0x7FE00010 and stream.tell() == end
+    sound = (
+        bool(tags)
+        and not bounded.short
+        and min(tags) > 0x7FE00010
+        and max(tags) < 0xFFFE0000
+        and stream.tell() == end
+    )
     return end if sound else start
 
 

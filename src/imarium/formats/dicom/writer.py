@@ -212,7 +212,9 @@ def _little_endian(frame: Frame, stored: StoredInstance) -> bytes:
 def _describe_pixels(dataset: Dataset, rendition: Rendition, stored: StoredInstance) -> None:
     """Make the Image Pixel module say how the pixels are written; elements that are right stay untouched."""
     form, series = stored.form, rendition.series
-    wanted: dict[str, object] = {"PhotometricInterpretation": series.photometric}
+    # Decoded JPEG has full colour resolution, whatever its codestream had.
+    photometric = "YBR_FULL" if series.photometric == "YBR_FULL_422" else series.photometric
+    wanted: dict[str, object] = {"PhotometricInterpretation": photometric}
     if series.samples > 1:
         wanted |= {"SamplesPerPixel": series.samples, "PlanarConfiguration": 0}
     if "NumberOfFrames" in dataset or form["frames"] > 1:
