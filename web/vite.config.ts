@@ -7,6 +7,8 @@ export default defineConfig({
   build: {
     outDir: "../src/imarium/faces/http/web",
     emptyOutDir: true,
+    // The licences of what is bundled go where the bundle goes.
+    license: { fileName: "licenses.md" },
     // The page loads nothing from data: or foreign addresses, so that a strict content policy can hold.
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 900,

@@ -37,6 +37,7 @@ export const messages = {
     study: "Study",
     allStudies: "All studies",
     untitled: "Without description",
+    unnamed: (format: string, frames: number) => `${format} ${frames > 1 ? "volume" : "image"}`,
     showing: (from: number, to: number, total: number) => `${from}–${to} of ${total}`,
     hasNotes: (n: number) => (n === 1 ? "1 note" : `${n} notes`),
     thumbnail: (what: string) => `Thumbnail: ${what}`,
@@ -61,7 +62,7 @@ export const messages = {
     scaleBar: (length: string) => `${length} mm`,
     zoom: (percent: string) => `${percent}`,
     damaged: "The image cannot be shown",
-    noValue: "no value",
+    unrefined: "could not be refined",
   },
   toolbar: {
     label: "Viewer tools",
@@ -105,7 +106,8 @@ export const messages = {
     samples: "Samples a pixel",
     photometric: "Photometric",
     rescale: "Rescale",
-    rescaleValue: (slope: string, intercept: string, unit: string) => `× ${slope} + ${intercept}${unit}`,
+    rescaleValue: (slope: string, sign: string, intercept: string, unit: string) =>
+      `× ${slope} ${sign} ${intercept}${unit}`,
     format: "Source format",
     stored: "Stored",
     storedValue: (stored: string, source: string, percent: string) => `${stored}, ${percent} of ${source}`,
@@ -128,7 +130,7 @@ export const messages = {
     resolutionOption: (level: number, columns: number, rows: number) =>
       `${columns} × ${rows}${level === 0 ? " (full)" : ""}`,
     about: (size: string) => `about ${size} of pixels`,
-    formatNames: { dicom: "DICOM", nifti: "NIfTI", png: "PNG", npy: "NumPy" } as Record<string, string>,
+    formatNames: { dicom: "DICOM", nifti: "NIfTI", png: "PNG", npy: "NumPy", jpeg: "JPEG" } as Record<string, string>,
     formatHints: {
       dicom: "as it came in, for any DICOM software",
       nifti: "for research software",

@@ -3,13 +3,13 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 
 import { api, type Study } from "../../api/client";
-import { date } from "../../format";
+import { bytes, date } from "../../format";
 import { messages } from "../../messages";
 import { Problem } from "../../ui/Problems";
 import { useTrail } from "../../ui/Shell";
 import { SeriesCard } from "../series/SeriesCard";
 
-const text = messages.collection;
+const { collection: text, home } = messages;
 const PAGE = 48;
 
 export interface CollectionSearch {
@@ -44,13 +44,23 @@ export function CollectionPage() {
     enabled: view === "studies",
     placeholderData: keepPreviousData,
   });
+  const collections = useQuery({ queryKey: ["collections"], queryFn: ({ signal }) => api.collections(signal) });
+  const about = collections.data?.items.find((item) => item.name === name);
   const query = view === "studies" ? studies : series;
   const total = query.data?.total ?? 0;
   const pages = Math.ceil(total / PAGE);
   return (
     <main className="page">
-      <Group justify="space-between" mb="md" gap="sm">
-        <Title order={1} size="h2" className="clamp">{name}</Title>
+      <Group justify="space-between" align="flex-start" mb="lg" gap="sm">
+        <div>
+          <Title order={1} size="h2" className="clamp">{name}</Title>
+          {about?.description && <Text c="dimmed" mt={2}>{about.description}</Text>}
+          {about && (
+            <Text size="sm" c="dimmed" className="numbers" mt={2}>
+              {home.storedOf(bytes(about.stored_bytes), bytes(about.source_bytes))}
+            </Text>
+          )}
+        </div>
         <SegmentedControl
           value={view ?? "series"}
           onChange={(value) => void navigate({ search: { view: value === "studies" ? "studies" : undefined } })}

@@ -13,7 +13,7 @@ export function Details({ series }: { series: SeriesDetail }) {
   return (
     <Stack gap="lg">
       {series.notes.length > 0 && (
-        <Alert color="yellow" title={text.notes} p="sm">
+        <Alert color="yellow" title={<span className="note">{text.notes}</span>} p="sm">
           {series.notes.map((note) => <Text size="sm" key={note}>{note}</Text>)}
         </Alert>
       )}
@@ -43,7 +43,8 @@ function Facts({ series }: { series: SeriesDetail }) {
     [text.dtype, text.dtypeValue(series.dtype, series.bits_stored)],
     [text.samples, series.samples > 1 && series.samples],
     [text.photometric, series.photometric],
-    [text.rescale, rescaled && text.rescaleValue(number(series.rescale_slope), number(series.rescale_intercept), unit)],
+    [text.rescale, rescaled && text.rescaleValue(
+      number(series.rescale_slope), series.rescale_intercept < 0 ? "−" : "+", number(Math.abs(series.rescale_intercept)), unit)],
     [text.format, text.formatNames[series.format] ?? series.format.toUpperCase()],
     [text.stored, text.storedValue(bytes(series.stored_bytes), bytes(series.source_bytes), percent(series.stored_bytes / series.source_bytes))],
     [text.uid, <>

@@ -9,7 +9,12 @@ const text = messages.collection;
 
 /** What a series is called when it has no description. */
 export function titleOf(item: SeriesSummary): string {
-  return item.description || item.study_description || item.body_part || text.untitled;
+  return (
+    item.description ||
+    item.study_description ||
+    item.body_part ||
+    text.unnamed(messages.details.formatNames[item.format] ?? item.format.toUpperCase(), item.shape[0]!)
+  );
 }
 
 export function SeriesCard({ item }: { item: SeriesSummary }) {
@@ -31,7 +36,7 @@ export function SeriesCard({ item }: { item: SeriesSummary }) {
           {text.size(bytes(item.stored_bytes), bytes(item.source_bytes))}
         </Text>
         {item.notes.length > 0 && (
-          <Text size="xs" c="yellow.8" className="clamp" title={item.notes.join("\n")}>⚠ {item.notes[0]}</Text>
+          <Text size="xs" className="clamp note" title={item.notes.join("\n")}>⚠ {item.notes[0]}</Text>
         )}
       </div>
     </Link>

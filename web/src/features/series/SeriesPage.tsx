@@ -52,6 +52,7 @@ function Work({ series }: { series: SeriesDetail }) {
   useEffect(() => {
     const mounted = mount(stage.current!, {
       series,
+      title: titleOf(series),
       onState: (next) => setState((old) => (old && same(old, next) ? old : next)),
       onHelp: () => setHelp(true),
     });

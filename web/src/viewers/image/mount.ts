@@ -41,6 +41,8 @@ export interface ViewerState {
 
 export interface ImageViewerOptions {
   series: SeriesDetail;
+  /** What the series is called. */
+  title: string;
   onState?(state: ViewerState): void;
   /** The user asked for help. */
   onHelp?(): void;
@@ -117,6 +119,8 @@ class ImageViewer {
   private drawPending = 0;
   private announcePending: ReturnType<typeof setTimeout> | null = null;
   private announced = "";
+  /** The frame whose refinement failed. */
+  private troubled: number | null = null;
   private disposed = false;
 
   constructor(
@@ -212,7 +216,7 @@ class ImageViewer {
 
   private build(affine: number[][] | null): void {
     const { root, stage, series } = this;
-    const title = series.description || series.study_description || messages.collection.untitled;
+    const title = this.options.title;
     root.tabIndex = 0;
     root.setAttribute("role", "group");
     root.setAttribute("aria-roledescription", messages.viewer.role);
@@ -322,6 +326,7 @@ class ImageViewer {
   private setPosition(position: number[]): void {
     this.position = position;
     this.errorBox.hidden = true;
+    this.troubled = null;
     this.source.request(this.wanted());
     this.changed();
     if (!this.playing) this.announceSoon();
@@ -431,8 +436,10 @@ class ImageViewer {
 
   private onFailed(error: Error): void {
     // A missing refinement leaves the coarser picture; only nothing at all is worth a box.
-    if (this.source?.picture(this.frame)) console.warn(error);
-    else {
+    if (this.source?.picture(this.frame)) {
+      console.warn(error);
+      this.troubled = this.frame;
+    } else {
       this.errorBox.textContent = `${messages.viewer.damaged}: ${error.message}`;
       this.errorBox.hidden = false;
     }
@@ -503,7 +510,8 @@ class ImageViewer {
 
     const { viewer } = messages;
     const status = make("span", exact ? "imv-badge" : "imv-dim");
-    status.textContent = exact ? viewer.exact : loading ? viewer.loading : "";
+    status.textContent = 
+      exact ? viewer.exact : loading ? viewer.loading : this.troubled === this.frame ? viewer.unrefined : "";
     text.tr.replaceChildren(
       shown ? viewer.level(shown.level, shown.columns, shown.rows) + " " : "",
       status,
