@@ -28,9 +28,10 @@ from imarium.model.series import Frame
 def compatible(stored: Series, source: Series) -> bool:
     """Whether the frames of two stacks could form one: same shape, type, orientation and pixel spacing.
 
-    Multi-frame instances are stacks of their own and never join another.
+    That both are of one series is for the caller to know. Multi-frame instances are stacks of their own and
+    never join another.
     """
-    if stored.format != "dicom" or source.format != "dicom" or stored.uid != source.uid:
+    if stored.format != "dicom" or source.format != "dicom":
         return False
     if MULTIFRAME_NOTE in (*stored.notes, *source.notes):
         return False
@@ -61,9 +62,11 @@ def merge(
 
     `stored_frame(index)` gives a frame of the stored series at full resolution. `without` names instances
     of the source (SOP Instance UIDs) to leave out, such as those that are stored already. `files` of the
-    result are those of the source that were used; its facts are made anew from the kept headers. Raises
-    InvalidRequestError where the two cannot form one stack (see `compatible`): for example if an instance
-    in both is not left out.
+    result are those of the source that were used; its facts are made anew from the kept headers.
+
+    Raises InvalidRequestError where the two cannot form one stack: they are not `compatible`, or some
+    positions would be taken more often than others (a part of a further volume, or an instance in both that
+    is not left out). The source is then a stack of its own.
     """
     if not compatible(stored, source.series):
         raise InvalidRequestError("The two series cannot form one stack of frames.")

@@ -1,0 +1,72 @@
+"""Small DICOM files made to order, for tests."""
+
+from __future__ import annotations
+
+import imarium.formats.dicom.guard  # isort: skip  # noqa: F401 - before anything that imports pydicom
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+
+STUDY = "1.2.826.0.1.3680043.10.9999.1"
+SERIES = f"{STUDY}.1"
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def make_dataset(pixels: NDArray[Any], instance: int = 1, **elements: Any) -> Dataset:
+    """A CT slice of `pixels`: (rows, columns[, 3]), or more frames with NumberOfFrames among `elements`.
+
+    The instance number is the end of its UID; `elements` are set last, by keyword, and removed where None.
+    """
+    colour = pixels.shape[-1] == 3 and pixels.ndim > 2
+    rows, columns = pixels.shape[-3:-1] if colour else pixels.shape[-2:]
+    bits = pixels.dtype.itemsize * 8
+    dataset = Dataset()
+    dataset.SOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = f"{SERIES}.{instance}"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = STUDY, SERIES
+    dataset.Modality = "CT"
+    dataset.PatientName, dataset.PatientID = "Nobody^Known", "ID-0815"
+    dataset.PatientBirthDate = "19010203"
+    dataset.InstanceNumber = instance
+    dataset.StudyDate, dataset.SeriesDescription = "20260102", "Made for tests"
+    dataset.SamplesPerPixel = 3 if colour else 1
+    dataset.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    if colour:
+        dataset.PlanarConfiguration = 0
+    dataset.Rows, dataset.Columns = rows, columns
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.ImageOrientationPatient = list(AXIAL)
+    dataset.ImagePositionPatient = [0.0, 0.0, float(instance)]
+    dataset.PixelSpacing, dataset.SliceThickness = [0.5, 0.75], 1.0
+    data = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).tobytes()
+    dataset.PixelData = data + bytes(len(data) % 2)
+    dataset["PixelData"].VR = "OB" if bits <= 8 else "OW"
+    for keyword, value in elements.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    return dataset
+
+
+def write_file(path: Path, dataset: Dataset, syntax: UID = ExplicitVRLittleEndian) -> Path:
+    """Write a dataset as a DICOM file."""
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dcmwrite(
+        path,
+        dataset,
+        implicit_vr=syntax.is_implicit_VR,
+        little_endian=syntax.is_little_endian,
+        enforce_file_format=True,
+    )
+    return path
