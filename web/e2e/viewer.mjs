@@ -385,7 +385,7 @@ try {
     });
   }
 
-  await check("dark theme and phone width: nothing sticks out", async () => {
+  await check("dark theme and phone width: nothing sticks out, fingers scroll and zoom", async () => {
     const phone = await newPage({
       viewport: { width: 390, height: 780 }, deviceScaleFactor: 2, colorScheme: "dark", hasTouch: true, isMobile: true,
     });
@@ -397,6 +397,21 @@ try {
       assert(wide <= 0, `${path} is ${wide} pixels too wide`);
       await shot(phone, `phone-${name}`);
     }
+    const touch = await phone.context().newCDPSession(phone);
+    const fingers = (type, ...points) =>
+      touch.send("Input.dispatchTouchEvent", { type, touchPoints: points.map(([x, y], id) => ({ x, y, id })) });
+    const before = await stateOf(phone);
+    await fingers("touchStart", [200, 300]);
+    for (let y = 310; y <= 360; y += 10) await fingers("touchMove", [200, y]);
+    await fingers("touchEnd");
+    await settled(phone, (data) => Number(data.frame) > before.frame + 2);
+    const { view } = await stateOf(phone);
+    await fingers("touchStart", [180, 400], [220, 400]);
+    for (let d = 20; d <= 80; d += 10) await fingers("touchMove", [200 - d, 400], [200 + d, 400]);
+    await fingers("touchEnd");
+    await frames(phone);
+    const pinched = (await stateOf(phone)).view;
+    assert(pinched[0] / view[0] > 2, `two fingers zoom by ${pinched[0] / view[0]}`);
     await phone.context().close();
   });
 

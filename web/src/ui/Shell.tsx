@@ -15,7 +15,6 @@ const TrailContext = createContext<Trail>({ set: () => undefined });
 export function useTrail(crumbs: ReactNode, title: string): void {
   const trail = useContext(TrailContext);
   // The title names everything the links depend on.
-  // eslint-disable-next-line react-hooks/exhaustive-deps
   useEffect(() => trail.set(crumbs, title), [trail, title]);
 }
 
