@@ -119,7 +119,8 @@ from imarium.formats.dicom import DicomReader, DicomWriter
 from imarium.model import Rendition
 from imarium.settings import Limits
 count = 0
-for found in DicomReader().read([Path(name) for name in {files!r}], ReadContext(Limits(), Path({str(tmp_path)!r}))):
+context = ReadContext(Limits(), Path({str(tmp_path)!r}))
+for found in DicomReader().read([Path(name) for name in {files!r}], context):
     if not isinstance(found, Refusal):
         rendition = Rendition(found.series, found.series, found.read_frames(), found.attachments)
         DicomWriter().write(rendition, Path({str(tmp_path)!r}) / f"{{count}}.dcm")

@@ -6,6 +6,7 @@ the same: flip the rows, transpose, adjust the affine.
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from imarium.formats.dicom.grouping import MOSAIC_NOTE, MULTIFRAME_NOTE
@@ -94,8 +95,6 @@ def test_enhanced_multiframe(shared_data, read):
 
 def test_gantry_tilt(shared_data, read):
     """The reference folder has only JSON files, so every slice's own position is the reference."""
-    import pydicom  # noqa: PLC0415 - after the guard
-
     (source,) = read(*sorted((shared_data / "ct-philips-tilt").glob("I*")))
     series = source.series
     assert series.dimensions == (54,)

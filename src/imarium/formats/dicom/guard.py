@@ -31,6 +31,8 @@ def import_pydicom() -> None:
         finally:
             for name in hidden:
                 sys.modules.pop(name, None)
+    config = importlib.import_module("pydicom.config")
+    config.settings.reading_validation_mode = config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"pydicom(\..*)?")
 

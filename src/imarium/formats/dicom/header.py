@@ -27,7 +27,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import VR
 
-from imarium.errors import CorruptFileError, ImariumError, LimitExceededError
+from imarium.errors import CorruptFileError, ImariumError, IntegrityError, LimitExceededError
 from imarium.formats.dicom.encode import encode_meta
 
 PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
@@ -347,6 +347,9 @@ def _made_prefix(header: Header) -> bytes:
 
 
 def parse_part10(data: bytes) -> Header:
-    """Parse bytes that `part10_without_pixels` made."""
-    header, _ = read_header(io.BytesIO(data), len(data), max(len(data), 1 << 16) * 4)
+    """Parse bytes that `part10_without_pixels` made. Raises IntegrityError where they are unsound."""
+    try:
+        header, _ = read_header(io.BytesIO(data), len(data), max(len(data), 1 << 16) * 4)
+    except ImariumError as error:
+        raise IntegrityError("The kept header of an instance is unsound.") from error
     return header

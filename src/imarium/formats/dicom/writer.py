@@ -58,8 +58,11 @@ class DicomWriter:
             for path in written:
                 with contextlib.suppress(OSError):
                     path.unlink()
-            if isinstance(error, OSError) and not isinstance(error, ImariumError):
+            if isinstance(error, OSError):
                 raise StorageError(f"The DICOM files could not be written: {error.strerror}.") from error
+            if isinstance(error, Exception) and not isinstance(error, ImariumError):
+                reason = f"The kept headers cannot be written again ({type(error).__name__})."
+                raise IntegrityError(reason) from error
             raise
         return targets
 
