@@ -167,8 +167,8 @@ def test_a_file_that_disappears_while_it_is_read(archive, phantom, tmp_path, mon
     victim = sorted(source.iterdir())[2]
     look = archive.ingest._look
 
-    def vanish(path, context):
-        result = look(path, context)
+    def vanish(path):
+        result = look(path)
         if path == victim:
             victim.unlink()
         return result

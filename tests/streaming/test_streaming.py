@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-from imarium.errors import ExportRefusedError, InvalidRequestError, LevelError, NotFoundError
+from imarium.errors import ExportRefusedError, InvalidRequestError, LevelError, NotFoundError, StorageError
 from imarium.streaming import parse_window
 
 
@@ -126,6 +126,16 @@ def test_a_nifti_goes_out_as_it_came(stored, phantom, tmp_path):
     streaming, uids = stored
     (file,) = streaming.export(uids["nifti"], "nifti", tmp_path / "x.nii")
     assert file.read_bytes() == gzip.decompress((phantom / "phantom.nii.gz").read_bytes())
+
+
+@pytest.mark.parametrize("format_name", ["dicom", "nifti", "png", "npy"])
+def test_a_place_that_cannot_be_written(stored, tmp_path, format_name):
+    streaming, uids = stored
+    (tmp_path / "file").write_bytes(b"mine")
+    name = {"nifti": "x.nii", "npy": "x.npy"}.get(format_name, "x")
+    with pytest.raises(StorageError, match="written"):
+        streaming.export(uids["dicom"], format_name, tmp_path / "file" / name)
+    assert (tmp_path / "file").read_bytes() == b"mine"
 
 
 def test_thumbnails(stored):

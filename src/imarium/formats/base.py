@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +30,12 @@ class ReadContext:
 
     limits: Limits
     scratch: Path
+    digests: Mapping[Path, str] = field(default_factory=dict)
+    """Digests of files that are known already, so that no file is hashed twice."""
+
+    def digest_of(self, path: Path) -> str:
+        """BLAKE3 of a file's bytes, hex; see `file_digest`."""
+        return self.digests.get(path) or file_digest(path, self.limits)
 
 
 def file_digest(path: Path, limits: Limits) -> str:

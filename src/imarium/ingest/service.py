@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from imarium.errors import (
     IntegrityError,
     RefusedFileError,
     StorageError,
+    UnrecognisedFileError,
 )
 from imarium.formats import dicom, recognise
 from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
@@ -26,8 +28,20 @@ from imarium.pack import LevelReader, PackWriter, SeriesIndex, read_attachments
 from imarium.settings import Settings
 from imarium.store import ObjectStore
 
+_LOOKED_AT_ONCE = 512
+"""Files that are hashed, and looked for in the catalog, together."""
+
 _SEPARATOR = "-"
 """Between a Series Instance UID and the number of a stack that is kept apart from the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a first look at a file told: who reads it and what is in it, or why nobody does."""
+
+    reader: Reader | None
+    digest: str
+    error: RefusedFileError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,38 +88,44 @@ class Ingest:
                 yield _refused(found, unreadable(error))
         watch.found(len(files), sum(size for _, size in files))
         batches: dict[str, tuple[Reader, list[Path]]] = {}
-        context = self._context()
-        for path, size in files:
-            outcome, reader = self._look(path, context)
-            if outcome is not None:
-                watch.advanced(size)
-                yield outcome
-            elif reader is not None and reader.batch:
-                batches.setdefault(reader.name, (reader, []))[1].append(path)
-            elif reader is not None:
-                yield from self._read([path], reader, context, collection, watch)
+        digests: dict[Path, str] = {}
+        context = self._context(digests)
+        with ThreadPoolExecutor(self._settings.threads, thread_name_prefix="look") as pool:
+            for first in range(0, len(files), _LOOKED_AT_ONCE):
+                group = files[first : first + _LOOKED_AT_ONCE]
+                looks = list(pool.map(lambda item: self._look(item[0]), group))
+                known = self._catalog.known_sources([look.digest for look in looks if look.digest])
+                for (path, size), look in zip(group, looks, strict=True):
+                    if look.error is not None or look.reader is None:
+                        watch.advanced(size)
+                        yield _refused(path, look.error or UnrecognisedFileError("no reader takes it"))
+                    elif look.digest in known:
+                        watch.advanced(size)
+                        reason = "this file was taken in before"
+                        yield Outcome(path, Status.KNOWN, known[look.digest], reason)
+                    else:
+                        digests[path] = look.digest
+                        if look.reader.batch:
+                            batches.setdefault(look.reader.name, (look.reader, []))[1].append(path)
+                        else:
+                            yield from self._read([path], look.reader, context, collection, watch)
         for reader, members in batches.values():
             yield from self._read(members, reader, context, collection, watch)
 
-    def _context(self) -> ReadContext:
+    def _context(self, digests: Mapping[Path, str]) -> ReadContext:
         try:
             self._settings.scratch.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"the home folder cannot be written: {error.strerror}") from error
-        return ReadContext(limits=self._settings.limits, scratch=self._settings.scratch)
+        return ReadContext(limits=self._settings.limits, scratch=self._settings.scratch, digests=digests)
 
-    def _look(self, path: Path, context: ReadContext) -> tuple[Outcome | None, Reader | None]:
-        """The outcome of a file that needs no reading, or the reader for it."""
+    def _look(self, path: Path) -> _Look:
         try:
-            reader = recognise(path)
-            known = self._catalog.known_sources([file_digest(path, context.limits)])
+            return _Look(recognise(path), file_digest(path, self._settings.limits), None)
         except RefusedFileError as error:
-            return _refused(path, error), None
+            return _Look(None, "", error)
         except OSError as error:
-            return _refused(path, unreadable(error)), None
-        for series in known.values():
-            return Outcome(path, Status.KNOWN, series, "this file was taken in before"), None
-        return None, reader
+            return _Look(None, "", unreadable(error))
 
     def _read(
         self,

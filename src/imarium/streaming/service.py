@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imarium.catalog import Catalog, SeriesRecord
 from imarium.codec import resample
-from imarium.errors import ImariumError, IntegrityError, InvalidRequestError, LevelError
+from imarium.errors import ImariumError, IntegrityError, InvalidRequestError, LevelError, StorageError
 from imarium.formats import EXPORTS, writer_for
 from imarium.formats.raster import encode_png
 from imarium.formats.rendering import render_8bit
@@ -124,7 +124,10 @@ class Streaming:
         """
         record = self._catalog.get_series(uid)
         writer = writer_for(format_name, record.series, window=window, full=full_range)
-        return writer.write(self.rendition(uid, level=level, size=size), destination)
+        try:
+            return writer.write(self.rendition(uid, level=level, size=size), destination)
+        except OSError as error:
+            raise StorageError(f"the export cannot be written: {error.strerror}") from error
 
     def thumbnail(self, uid: str, size: int) -> bytes:
         """PNG of the middle frame, its longer side at most `size` pixels, square pixels on the screen."""

@@ -22,8 +22,10 @@ from rich.progress import (
 from imarium.ingest import Observer, Summary
 from imarium.ingest.outcome import Silent, Status
 
+_PIPED_COLUMNS = 240
+
 errors = Console(stderr=True, highlight=False)
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
 
 _REASONS_SHOWN = 20
 

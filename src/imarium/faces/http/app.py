@@ -69,7 +69,10 @@ def create_app(archive: Archive | None, hosts: tuple[str, ...] = ("127.0.0.1", "
     @app.middleware("http")
     async def _guard(request: Request, proceed: Next) -> Response:
         began = time.perf_counter()
-        response = await proceed(request)
+        try:
+            response = await proceed(request)
+        except Exception as error:
+            response = errors.unexpected(error)
         route = request.scope.get("route")
         # The template, not the path: UIDs identify.
         template = getattr(route, "path", "(page)")

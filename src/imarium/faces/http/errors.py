@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import traceback
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -56,8 +58,13 @@ def install(app: FastAPI) -> None:
     def _http(_request: Request, error: HTTPException) -> JSONResponse:
         return answer(error.status_code, "http", str(error.detail))
 
-    @app.exception_handler(Exception)
-    def _unknown(_request: Request, error: Exception) -> JSONResponse:
-        # The type alone: a message could quote what was in a file.
-        log.error("unexpected %s", type(error).__name__)
-        return answer(500, "error", "an unexpected error; the server's log names its kind")
+
+def unexpected(error: Exception) -> JSONResponse:
+    """The answer to an error that is nobody's. Logs where it came from, never what it says.
+
+    A message could quote what was in a file.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-8:]))
+    log.error("unexpected %s at %s", type(error).__name__, places)
+    return answer(500, "error", "an unexpected error; the server's log says where")

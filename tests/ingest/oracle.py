@@ -1,0 +1,28 @@
+"""Prints what pydicom itself makes of files: a JSON object a line. Run as a process of its own.
+
+It loads every decoder that is installed, GPL ones too, which Imarium's own processes never do.
+"""
+
+import json
+import sys
+import warnings
+
+import blake3
+import numpy as np
+import pydicom
+
+warnings.simplefilter("ignore")
+for path in sys.argv[1:]:
+    try:
+        dataset = pydicom.dcmread(path)
+        pixels = pydicom.pixels.pixel_array(dataset)
+    except Exception as error:
+        print(json.dumps({"path": path, "error": type(error).__name__}))
+        continue
+    frame_shape = pixels.shape[-3:] if dataset.SamplesPerPixel > 1 else pixels.shape[-2:]
+    frames = pixels.reshape(-1, *frame_shape)
+    digests = [
+        blake3.blake3(np.ascontiguousarray(frame, frame.dtype.newbyteorder("<")).tobytes()).hexdigest()
+        for frame in frames
+    ]
+    print(json.dumps({"path": path, "dtype": pixels.dtype.name, "shape": frame_shape, "frames": digests}))
