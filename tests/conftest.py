@@ -1,7 +1,6 @@
 """Fixtures that many tests share."""
 
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 
 from imarium.archive import Archive
-from imarium.faces.http import listening
 from imarium.phantoms import ct_chest
 from imarium.settings import Settings
+from imarium.testing import running
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,9 +64,5 @@ class LiveServer:
 def live(archive) -> Iterator[LiveServer]:
     """The HTTP face over `archive`, on a free port of this machine."""
     password = archive.accounts.ensure_administrator()
-    with listening(archive, "127.0.0.1", 0) as bound:
-        thread = threading.Thread(target=bound.run, daemon=True)
-        thread.start()
-        yield LiveServer(archive, bound.url, password)
-        bound.stop()
-        thread.join(10)
+    with running(archive) as url:
+        yield LiveServer(archive, url, password)

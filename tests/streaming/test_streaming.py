@@ -143,6 +143,9 @@ def test_thumbnails(stored):
     picture = Image.open(io.BytesIO(streaming.thumbnail(uids["dicom"], 64)))
     assert picture.size == (64, 64)
     assert np.ptp(np.asarray(picture)) > 100
+    # The same chest the same way round, whatever way its voxels run.
+    nifti = np.asarray(Image.open(io.BytesIO(streaming.thumbnail(uids["nifti"], 64))), dtype=float)
+    assert np.corrcoef(np.asarray(picture, dtype=float).ravel(), nifti.ravel())[0, 1] > 0.9
     assert Image.open(io.BytesIO(streaming.thumbnail(uids["dicom"], 1024))).size == (96, 96)
     with pytest.raises(InvalidRequestError):
         streaming.thumbnail(uids["dicom"], 5000)

@@ -1,6 +1,6 @@
 """What a medical image is: series, frames, geometry, volumes."""
 
-from imarium.model.geometry import level_shape, rescale_affine, spacing_of
+from imarium.model.geometry import level_shape, radiological_turn, rescale_affine, spacing_of
 from imarium.model.series import Rendition, Series, SourceFile, SourceSeries
 from imarium.model.volume import Volume
 
@@ -11,6 +11,7 @@ __all__ = [
     "SourceSeries",
     "Volume",
     "level_shape",
+    "radiological_turn",
     "rescale_affine",
     "spacing_of",
 ]

@@ -51,3 +51,19 @@ def spacing_of(affine: Affine) -> tuple[float, float, float]:
     """Voxel spacing in mm in the order of the array's axes: (slice, row, column)."""
     column, row, slice_ = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)
     return float(slice_), float(row), float(column)
+
+
+def radiological_turn(affine: Affine) -> tuple[bool, bool, bool]:
+    """How to turn a slice for the screen: (transpose, flip columns, flip rows), in this order.
+
+    The patient's right comes to the left and the front or the head to the top; sagittal slices face left.
+    The page's viewer turns by the same rule (web/src/viewers/image/geometry.ts).
+    """
+    matrix = np.asarray(affine, dtype=np.float64)[:3, :2]
+    column, row = (matrix / np.maximum(np.linalg.norm(matrix, axis=0), 1e-12)).T
+    normal = int(np.argmin(np.hypot(column, row)))
+    across = 1 if normal == 0 else 0
+    down = 1 if normal == 2 else 2
+    transpose = bool(abs(row[across]) > abs(column[across]))
+    horizontal, vertical = (row, column) if transpose else (column, row)
+    return transpose, bool(horizontal[across] > 0), bool(vertical[down] > 0)

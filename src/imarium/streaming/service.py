@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from imarium.catalog import Catalog, SeriesRecord
 from imarium.codec import resample
 from imarium.errors import ImariumError, IntegrityError, InvalidRequestError, LevelError, StorageError
 from imarium.formats import EXPORTS, writer_for
 from imarium.formats.raster import encode_png
 from imarium.formats.rendering import render_8bit
-from imarium.model import Rendition, Series, Volume
+from imarium.model import Rendition, Series, Volume, radiological_turn
 from imarium.model.series import Frame
 from imarium.pack import LevelReader, SeriesIndex, read_attachments, read_directory, verify_series
 from imarium.settings import Settings
@@ -145,7 +147,7 @@ class Streaming:
         reader = self.reader(record, level)
         middle = full.frames // 2 if len(full.dimensions) == 1 else full.dimensions[-1] // 2
         picture = render_8bit(reader.frame(middle), reader.series, None)
-        return encode_png(resample(picture, rows, columns, nearest=full.label_map))
+        return encode_png(_turned(resample(picture, rows, columns, nearest=full.label_map), full))
 
     # --- checking -----------------------------------------------------------------------------------
 
@@ -172,6 +174,17 @@ class Streaming:
         if index.series != record.series:
             raise IntegrityError("the catalog and the pack tell different facts of the series")
         verify_series(index, fetch, self._settings.threads)
+
+
+def _turned(picture: Frame, series: Series) -> Frame:
+    """DICOM slices are stored as they are to be seen; others are turned as radiologists look at them."""
+    if series.format == "dicom" or series.affine is None:
+        return picture
+    transpose, flip_columns, flip_rows = radiological_turn(series.affine)
+    if transpose:
+        picture = picture.swapaxes(0, 1)
+    turned: Frame = picture[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+    return np.ascontiguousarray(turned)
 
 
 def _physical_shape(series: Series) -> tuple[float, float]:

@@ -100,11 +100,7 @@ export interface paths {
         post?: never;
         delete?: never;
         options?: never;
-        /**
-         * Pack
-         * @description Bytes of a pack, whole or one range (RFC 9110, 14). Packs never change.
-         */
-        head: operations["pack_api_v1_packs__prefix___name__get"];
+        head?: never;
         patch?: never;
         trace?: never;
     };
@@ -906,58 +902,6 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Me"];
                 };
-            };
-            /** @description Client Error */
-            "4XX": {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorAnswer"];
-                };
-            };
-        };
-    };
-    pack_api_v1_packs__prefix___name__get: {
-        parameters: {
-            query?: never;
-            header?: {
-                Range?: string | null;
-                "if-none-match"?: string | null;
-                "if-range"?: string | null;
-            };
-            path: {
-                prefix: string;
-                name: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/octet-stream": unknown;
-                };
-            };
-            /** @description Partial Content */
-            206: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/octet-stream": unknown;
-                };
-            };
-            /** @description Requested Range Not Satisfiable */
-            416: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
             };
             /** @description Client Error */
             "4XX": {

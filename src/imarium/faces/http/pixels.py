@@ -28,9 +28,9 @@ OCTETS = "application/octet-stream"
 BINARY: dict[int | str, dict[str, object]] = {200: {"content": {OCTETS: {}}}}
 
 
-@router.api_route(
+@router.head("/packs/{prefix}/{name}", response_class=Response, include_in_schema=False)
+@router.get(
     "/packs/{prefix}/{name}",
-    methods=["GET", "HEAD"],
     response_class=Response,
     responses={206: {"content": {OCTETS: {}}}, 416: {}, **BINARY},
 )

@@ -6,22 +6,24 @@ import io
 from collections.abc import Iterator
 
 import numpy as np
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO, DicomFileLike
-from pydicom.filewriter import write_dataset, write_file_meta_info
+from pydicom.filewriter import correct_ambiguous_vr_element, write_dataset, write_file_meta_info
 from pydicom.sequence import Sequence
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag
 from pydicom.uid import UID
+from pydicom.valuerep import VR
 
 PIXEL_DATA = 0x7FE00010
+_KNOWN = frozenset(str(vr) for vr in VR)
 _WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 
 
 def encode_meta(meta: Dataset, syntax: UID) -> bytes:
     """Preamble and file meta information with the given transfer syntax."""
     copy = FileMetaDataset()
-    for element in meta:
+    for element in _elements(meta):
         if element.tag.group == 2 and element.tag.element != 0:
             copy.add(element)
     copy.TransferSyntaxUID = syntax
@@ -37,6 +39,7 @@ def encode_dataset(dataset: Dataset, *, little_endian: bool) -> tuple[bytes, byt
     Values keep their bytes where the source is explicit VR little endian already. An element that cannot be
     converted is written as UN with the bytes it had.
     """
+    _replace_unknown(dataset)
     if not little_endian:
         _swap_words(dataset)
     before, after = dataset[:PIXEL_DATA], dataset[PIXEL_DATA + 1 :]
@@ -49,21 +52,28 @@ def _encode(part: Dataset, whole: Dataset) -> bytes:
     try:
         return _written(part, charset)
     except Exception:
-        for tag in sorted(raw):
-            if tag.group == 0xFFFE:
-                del part[tag]  # a stray delimiter
-                continue
-            single = Dataset()
-            single[tag] = raw[tag]
-            single.set_original_encoding(*part.original_encoding)
-            if "PixelRepresentation" in whole:
-                single.PixelRepresentation = whole.PixelRepresentation
-            try:
-                _written(single, charset)
-            except Exception:
-                value = getattr(raw[tag], "value", None)
-                part[tag] = DataElement(Tag(tag), "UN", value if isinstance(value, bytes) else b"")
-        return _written(part, charset)
+        return b"".join(_alone(tag, raw[tag], whole, charset) for tag in sorted(raw))
+
+
+def _alone(
+    tag: BaseTag, element: DataElement | RawDataElement, whole: Dataset, charset: str | list[str]
+) -> bytes:
+    """One element; as UN with the bytes it had if it cannot be converted."""
+    if tag.group == 0xFFFE:
+        return b""  # a stray delimiter
+    single = Dataset()
+    single[tag] = element
+    single.set_original_encoding(*whole.original_encoding)
+    try:
+        # The whole dataset decides between US and SS (Pixel Representation).
+        if single.original_encoding != (False, True):
+            single[tag] = correct_ambiguous_vr_element(single[tag], whole, True)
+        return _written(single, charset)
+    except Exception:
+        value = element.value if isinstance(element.value, bytes) else b""
+        value += bytes(len(value) % 2)
+        place = tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little")
+        return place + b"UN\0\0" + len(value).to_bytes(4, "little") + value
 
 
 def _written(part: Dataset, charset: str | list[str]) -> bytes:
@@ -71,6 +81,14 @@ def _written(part: Dataset, charset: str | list[str]) -> bytes:
     buffer.is_implicit_VR, buffer.is_little_endian = False, True
     write_dataset(buffer, part, charset)
     return buffer.getvalue()
+
+
+def _replace_unknown(dataset: Dataset) -> None:
+    """Give UN to elements whose VR DICOM does not know."""
+    for tag in list(dataset.keys()):
+        element = dataset.get_item(tag, keep_deferred=True)
+        if isinstance(element, RawDataElement) and element.VR is not None and element.VR not in _KNOWN:
+            dataset[tag] = DataElement(tag, "UN", element.value or b"")
 
 
 def _swap_words(dataset: Dataset) -> None:
