@@ -42,8 +42,8 @@ def test_turning_for_the_screen(columns_go, rows_go, turn):
 
 
 def test_facts_survive_json():
-    series = Series("1", "2", "dicom", 20, 4, 5, "uint8", dimensions=(2, 10), affine=AXIAL_LPS,
-                    palette=((1, 2, 3), (4, 5, 6)), notes=("uneven",), window_center=40.0, window_width=400.0)  # fmt: skip
+    facts = {"dimensions": (2, 10), "affine": AXIAL_LPS, "palette": ((1, 2, 3),), "notes": ("uneven",)}
+    series = Series("1", "2", "dicom", 20, 4, 5, "uint8", window_center=40.0, window_width=400.0, **facts)
     again = Series.from_json(json.loads(json.dumps(series.to_json() | {"of_a_newer_version": 1})))
     assert again == series
     assert series.shape == (20, 4, 5)

@@ -59,21 +59,23 @@ def make_derived(dataset: Dataset, change: Resampling, stored: StoredInstance) -
     source_uid = values.text(dataset, "SOPInstanceUID") or stored.sop_uid
     source_class = values.text(dataset, "SOPClassUID")
     _move(dataset, change)
-    dataset.Rows, dataset.Columns = change.rows, change.columns
+    values.put(dataset, "Rows", change.rows)
+    values.put(dataset, "Columns", change.columns)
     kinds = list(values.texts(dataset, "ImageType")) or ["DERIVED", "SECONDARY"]
-    dataset.ImageType = ["DERIVED", *kinds[1:]]
+    values.put(dataset, "ImageType", ["DERIVED", *kinds[1:]])
     made = f"Resampled to {change.rows} x {change.columns} pixels by Imarium."
     before = values.text(dataset, "DerivationDescription")
-    dataset.DerivationDescription = f"{before} {made}"[:1024] if before else made
+    values.put(dataset, "DerivationDescription", f"{before} {made}"[:1024] if before else made)
     if source_class:
         reference = Dataset()
         reference.ReferencedSOPClassUID = source_class
         reference.ReferencedSOPInstanceUID = source_uid
-        dataset.SourceImageSequence = [reference]
+        values.put(dataset, "SourceImageSequence", [reference])
     uid = values.derived_uid("derived instance", source_uid, size)
-    dataset.SOPInstanceUID = uid
+    values.put(dataset, "SOPInstanceUID", uid)
     series_uid = values.text(dataset, "SeriesInstanceUID") or source_uid
-    dataset.SeriesInstanceUID = values.derived_uid("derived series", series_uid, size)
+    uid_of_series = values.derived_uid("derived series", series_uid, size)
+    values.put(dataset, "SeriesInstanceUID", uid_of_series)
     for tag in [tag for tag in dataset.keys() if 0x6000 <= tag.group <= 0x60FF]:  # noqa: SIM118
         del dataset[tag]  # overlays are pictures of the source's size
     return uid

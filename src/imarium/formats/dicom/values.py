@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from blake3 import blake3
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -24,6 +25,14 @@ def get(dataset: Dataset, keyword: str | tuple[int, int]) -> Any:
     except Exception:
         return None
     return None if value is None or (isinstance(value, str | bytes) and not value) else value
+
+
+def put(dataset: Dataset, keyword: str, value: object) -> None:
+    """Set an element, whatever was there."""
+    tag = tag_for_keyword(keyword)
+    if tag is not None:
+        dataset.pop(tag, None)
+    setattr(dataset, keyword, value)
 
 
 def text(dataset: Dataset, keyword: str) -> str | None:

@@ -179,14 +179,15 @@ class _Writing:
         uid = values.text(dataset, "SOPInstanceUID") or stored.sop_uid
         for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
             if keyword in dataset:
-                del dataset[keyword]
+                dataset.pop(keyword, None)
         _describe_pixels(dataset, rendition, stored)
         if not rendition.is_full_resolution:
             resampling = Resampling.between(rendition.source, rendition.series, rows, columns)
             uid = make_derived(dataset, resampling, stored)
-        meta.MediaStorageSOPInstanceUID = uid
-        if "MediaStorageSOPClassUID" not in meta and "SOPClassUID" in dataset:
-            meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        values.put(meta, "MediaStorageSOPInstanceUID", uid)
+        kind = values.text(meta, "MediaStorageSOPClassUID") or values.text(dataset, "SOPClassUID")
+        if kind is not None:
+            values.put(meta, "MediaStorageSOPClassUID", kind)
         before, after = encode_dataset(dataset, little_endian=little)
         return encode_meta(meta, ExplicitVRLittleEndian) + before, after
 
@@ -227,4 +228,4 @@ def _describe_pixels(dataset: Dataset, rendition: Rendition, stored: StoredInsta
     for keyword, value in wanted.items():
         found = values.text(dataset, keyword)
         if found != str(value):
-            setattr(dataset, keyword, value)
+            values.put(dataset, keyword, value)
