@@ -1,5 +1,7 @@
 """Affines, spacing and the turning for the screen."""
 
+import json
+
 import numpy as np
 import pytest
 
