@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from imarium.errors import CorruptFileError, ImariumError, LimitExceededError, UnsupportedFileError
 from imarium.formats.base import ReadContext, Refusal
-from imarium.formats.dicom import DicomReader
+from imarium.formats.dicom import DicomReader, DicomWriter
+from imarium.model import Rendition
 from imarium.settings import Limits
 from imarium.testing.dicom_files import make_dataset, write_file
 
@@ -221,7 +222,13 @@ def test_mutated_files_raise_nothing_else(tmp_path, context, data):
             assert isinstance(result.error, ImariumError)
         else:
             try:
-                for frame in result.read_frames():
-                    assert frame.shape == result.series.frame_shape
+                frames = list(result.read_frames())
+                assert all(frame.shape == result.series.frame_shape for frame in frames)
+                rendition = Rendition(result.series, result.series, frames, result.attachments)
+                (written,) = DicomWriter().write(rendition, tmp_path / "out.dcm")
+                (again,) = DicomReader().read([written], context)
+                assert all(
+                    np.array_equal(one, other) for one, other in zip(again.read_frames(), frames, strict=True)
+                )
             except ImariumError:
                 pass

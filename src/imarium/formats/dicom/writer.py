@@ -178,8 +178,7 @@ class _Writing:
         little = header.little_endian
         uid = values.text(dataset, "SOPInstanceUID") or stored.sop_uid
         for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-            if keyword in dataset:
-                dataset.pop(keyword, None)
+            dataset.pop(keyword, None)
         _describe_pixels(dataset, rendition, stored)
         if not rendition.is_full_resolution:
             resampling = Resampling.between(rendition.source, rendition.series, rows, columns)
