@@ -1,6 +1,7 @@
 """Instances become stacks by what they hold and where they lie, never by their names."""
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
@@ -238,3 +239,14 @@ def test_one_bad_file_harms_no_other(tmp_path, read):
     assert refusal.path == broken
     assert str(refusal.error) == "The pixel data are cut off: expected 96 bytes, found 87."
     assert values_of(source) == [1, 3]
+
+
+def test_mosaics_that_do_not_coincide(shared_data, read, tmp_path):
+    """A second mosaic shifted by half a slice is a volume of its own, and no frame is lost."""
+    paths = sorted((shared_data / "mr-siemens-mosaic/ax/axasc35").glob("MR*"))
+    moved = pydicom.dcmread(paths[1])
+    x, y, z = moved.ImagePositionPatient
+    moved.ImagePositionPatient = [x, y, z + 1.8 * 17]
+    moved.save_as(tmp_path / "moved")
+    sources = read(paths[0], tmp_path / "moved")
+    assert sum(source.series.frames for source in sources) == 70

@@ -128,7 +128,10 @@ def _single_frames(cluster: list[Instance]) -> list[Stack]:
     grid = arrange(places)
     if grid.rest and cluster[0].mosaic is not None:
         # Mosaics whose slices do not coincide: each is a volume of its own.
-        return [stack for item in cluster for stack in _single_frames([item])] if len(cluster) > 1 else []
+        if len(cluster) > 1:
+            return [stack for item in cluster for stack in _single_frames([item])]
+        frames = tuple(FrameReference(0, number) for number in range(len(places)))
+        return [Stack((cluster[0],), frames, (len(frames),), None, (MOSAIC_NOTE, _UNPLACED_NOTE))]
     order = [index for volume in grid.volumes for index in volume]
     used: dict[int, int] = {}
     instances: list[Instance] = []

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from blake3 import blake3
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import UID
@@ -140,8 +139,7 @@ def scan(path: Path, context: ReadContext) -> Instance:
             instance.path, instance.size, instance.modified = path, status.st_size, status.st_mtime_ns
             instance.fragments = fragments
             if not instance.sop_uid or not instance.series_uid:
-                raw.seek(0)
-                made = digest_of(raw)
+                made = context.digest_of(path)
                 instance.sop_uid = instance.sop_uid or values.derived_uid("instance", made)
                 instance.series_uid = instance.series_uid or values.derived_uid("series", made)
             instance.study_uid = instance.study_uid or values.derived_uid("study", instance.series_uid)
@@ -184,14 +182,6 @@ def refuse_unwanted(header: Header) -> None:
         kind = UID(values.uid(dataset, "SOPClassUID") or media)
         name = kind.name if kind and kind.name != str(kind) else "an unknown kind of object"
         raise UnsupportedFileError(f"The file holds no pixel data ({name}).")
-
-
-def digest_of(stream: BinaryIO) -> str:
-    """BLAKE3 of the rest of a stream, hex."""
-    hasher = blake3()
-    while piece := stream.read(1 << 20):
-        hasher.update(piece)
-    return hasher.hexdigest()
 
 
 def attachment_bytes(instance: Instance, raw: BinaryIO, context: ReadContext) -> bytes:

@@ -16,7 +16,7 @@ from imarium.formats.dicom.decoder_client import DecoderPool, pool_for
 from imarium.formats.dicom.frames import FrameSource, NativeImages, Spool, SpooledImages
 from imarium.formats.dicom.grouping import Stack, make_stacks, series_of
 from imarium.formats.dicom.header import InflatedStream, read_header
-from imarium.formats.dicom.instance import Instance, attachment_bytes, digest_of, scan
+from imarium.formats.dicom.instance import Instance, attachment_bytes, scan
 from imarium.formats.dicom.pixels import read_fragments, read_native
 from imarium.model import SourceFile, SourceSeries
 from imarium.model.series import Frame
@@ -107,9 +107,10 @@ class _Assembly:
             yield _source_series(stack, [prepared[id(instance)] for instance in stack.instances])
 
     def _prepare(self, instance: Instance, spools: dict[int, Spool], key: int) -> _Prepared:
+        assert instance.path is not None
         try:
             with instance.open() as raw:
-                digest = digest_of(raw)
+                digest = self._context.digest_of(instance.path)
                 header_bytes = attachment_bytes(instance, raw, self._context)
                 images: NativeImages | SpooledImages
                 if instance.fragments is None and not instance.deflated:
@@ -121,7 +122,6 @@ class _Assembly:
                 instance.check_unchanged(raw)
         except OSError as error:
             raise CorruptFileError(f"The file could not be read: {error.strerror or 'I/O error'}.") from error
-        assert instance.path is not None
         file = SourceFile(instance.path, instance.size, digest, instance.sop_uid)
         return _Prepared(file, header_bytes, images)
 
