@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from imarium.formats.dicom.geometry import (
     Place,
     arrange,
@@ -72,6 +74,7 @@ def _belongs(one: Instance, other: Instance) -> bool:
         and one.facts.label_map == other.facts.label_map
         and one.facts.palette == other.facts.palette
         and (one.mosaic is None) == (other.mosaic is None)
+        and len(one.places) == len(other.places)
         and here.placed == there.placed
         and (not here.placed or parallel(here.orientation, there.orientation))
         and (not here.placed or same_spacing(here.spacing, there.spacing))
@@ -123,15 +126,11 @@ def _single_frames(cluster: list[Instance]) -> list[Stack]:
         even = all(len(item.places) == tiles for item in ordered)
         dimensions = (len(ordered), tiles) if even and tiles > 1 and len(ordered) > 1 else (len(frames),)
         return [Stack(tuple(ordered), frames, dimensions, None, _mosaic_notes(ordered))]
+    if cluster[0].mosaic is not None:
+        return [_mosaics(cluster)]
     sources = [(item, number) for item in cluster for number in range(len(item.places))]
     places = [item.places[number] for item, number in sources]
     grid = arrange(places)
-    if grid.rest and cluster[0].mosaic is not None:
-        # Mosaics whose slices do not coincide: each is a volume of its own.
-        if len(cluster) > 1:
-            return [stack for item in cluster for stack in _single_frames([item])]
-        frames = tuple(FrameReference(0, number) for number in range(len(places)))
-        return [Stack((cluster[0],), frames, (len(frames),), None, (MOSAIC_NOTE, _UNPLACED_NOTE))]
     order = [index for volume in grid.volumes for index in volume]
     used: dict[int, int] = {}
     instances: list[Instance] = []
@@ -149,6 +148,27 @@ def _single_frames(cluster: list[Instance]) -> list[Stack]:
     )
     rest = [sources[index][0] for index in grid.rest]
     return [first, *(_single_frames(rest) if rest else [])]
+
+
+def _mosaics(cluster: list[Instance]) -> Stack:
+    """Each mosaic is a volume, even where motion correction moved it against the others."""
+    ordered = sorted(cluster, key=lambda item: (item.places[0].order, item.sop_uid))
+    grids = [arrange(item.places) for item in ordered]
+    notes = [MOSAIC_NOTE]
+    affine = None
+    tiles = [list(range(len(item.places))) for item in ordered]
+    if all(len(grid.volumes) == 1 and not grid.rest for grid in grids):
+        tiles = [grid.volumes[0] for grid in grids]
+        slices = [ordered[0].places[number] for number in tiles[0]]
+        affine = stack_affine(slices)
+        notes += stack_notes(slices)
+        starts = [item.places[order[0]].position or () for item, order in zip(ordered, tiles, strict=True)]
+        if any(not np.allclose(start, starts[0], atol=1e-2) for start in starts):
+            notes.append("The volumes lie at different positions (motion?); the affine is the first one's.")
+    else:
+        notes.append(_UNPLACED_NOTE)
+    frames = tuple(FrameReference(index, number) for index, order in enumerate(tiles) for number in order)
+    return Stack(tuple(ordered), frames, _dimensions(tiles), affine, tuple(notes))
 
 
 def _mosaic_notes(instances: Sequence[Instance]) -> tuple[str, ...]:
