@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, Select, create_engine, event, func, select, update
+from sqlalchemy import Engine, Select, create_engine, event, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as UniqueViolation
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, contains_eager, sessionmaker
@@ -24,6 +24,8 @@ from imarium.errors import ConcurrentWriteError, NotFoundError, StorageError
 from imarium.model import Series, SourceFile
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_BATCH = 500
+"""Values in one IN list; SQLite takes 999 at the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +167,11 @@ class Catalog:
         """Which of these file digests were taken in, and as part of which series."""
         known: dict[str, str] = {}
         with self.session() as session:
-            for first in range(0, len(digests), 500):
+            for first in range(0, len(digests), _BATCH):
                 query = (
                     select(Source.digest, SeriesRow.uid)
                     .join(SeriesRow, SeriesRow.id == Source.series_id)
-                    .where(Source.digest.in_(digests[first : first + 500]))
+                    .where(Source.digest.in_(digests[first : first + _BATCH]))
                 )
                 known.update({digest: uid for digest, uid in session.execute(query)})  # noqa: C416
         return known
@@ -326,19 +328,20 @@ def _fill(session: Session, row: SeriesRow, new: NewSeries) -> None:
 def _add_sources(
     session: Session, series_id: int, files: Sequence[SourceFile], *, count_bytes: bool = True
 ) -> None:
-    known = set(
-        session.scalars(select(Source.digest).where(Source.digest.in_([file.digest for file in files])))
-    )
-    size = 0
-    for file in files:
-        if file.digest not in known:
-            known.add(file.digest)
-            size += file.size
-            session.add(
-                Source(
-                    series_id=series_id, digest=file.digest, size=file.size, instance_uid=file.instance_uid
-                )
-            )
+    fresh = {file.digest: file for file in files}
+    digests = list(fresh)
+    for first in range(0, len(digests), _BATCH):
+        group = digests[first : first + _BATCH]
+        for digest in session.scalars(select(Source.digest).where(Source.digest.in_(group))):
+            del fresh[digest]
+    if not fresh:
+        return
+    rows = [
+        {"series_id": series_id, "digest": file.digest, "size": file.size, "instance_uid": file.instance_uid}
+        for file in fresh.values()
+    ]
+    session.execute(insert(Source), rows)
+    size = sum(file.size for file in fresh.values())
     if count_bytes:
         session.execute(
             update(SeriesRow)
