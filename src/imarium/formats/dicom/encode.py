@@ -88,7 +88,7 @@ def _replace_unknown(dataset: Dataset) -> None:
     for tag in list(dataset.keys()):
         element = dataset.get_item(tag, keep_deferred=True)
         if isinstance(element, RawDataElement) and element.VR is not None and element.VR not in _KNOWN:
-            dataset[tag] = DataElement(tag, "UN", element.value or b"")
+            dataset[tag] = element._replace(VR="UN", value=element.value or b"")
 
 
 def _swap_words(dataset: Dataset) -> None:
