@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
-import pydicom.data
-
 from imarium.archive import Archive
+from imarium.errors import NotFoundError
 from imarium.ingest import Observer, Summary
 from imarium.phantoms import ct_chest
 
@@ -52,7 +52,7 @@ def take_in(
             summary.add(outcome)
 
     say("taking in the DICOM files that pydicom ships")
-    ingest([Path(pydicom.data.__file__).parent / "test_files"], PYDICOM)
+    ingest([_pydicom_files()], PYDICOM)
     folder = Path(tempfile.mkdtemp(prefix="phantom-", dir=archive.settings.scratch))
     try:
         say(f"generating a chest CT phantom of {frames} slices of {side}x{side}")
@@ -65,3 +65,11 @@ def take_in(
         shutil.rmtree(folder, ignore_errors=True)
     (archive.settings.home / _MARK).touch()
     return summary
+
+
+def _pydicom_files() -> Path:
+    """Found without importing pydicom, which would load its decoders into this process."""
+    spec = find_spec("pydicom")
+    if spec is None or spec.origin is None:
+        raise NotFoundError("pydicom is not installed; pip install 'imarium[server]'")
+    return Path(spec.origin).parent / "data" / "test_files"

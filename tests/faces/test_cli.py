@@ -194,3 +194,12 @@ def test_a_taken_port_is_said_clearly(live, tmp_path):
     port = live.url.rsplit(":", 1)[1]
     text = Cli("--home", str(tmp_path / "other"))("serve", "--port", port, status=2)
     assert "choose another with --port" in text
+
+
+def test_gpl_code_is_never_loaded_by_the_command_line():
+    code = (
+        "import sys, imarium.faces.cli.app, imarium.faces.http.app\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('libjpeg', 'pylibjpeg')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

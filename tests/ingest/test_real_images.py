@@ -138,6 +138,20 @@ def test_nifti_agrees_with_dcm2niix(archive, tmp_path, shared_data, source, refe
     np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-3)
 
 
+def test_a_four_dimensional_series_in_portions(archive, tmp_path, shared_data):
+    """150 files, ten at a time: nothing is lost or refused, whatever stacks they end up in."""
+    files = sorted((shared_data / "mr-nih-ge-siemens" / "20180918GE").rglob("*.dcm"))
+    series = set()
+    for first in range(0, len(files), 10):
+        outcomes = take(archive, *files[first : first + 10])
+        assert {outcome.status for outcome in outcomes} == {Status.TAKEN}
+        series |= {outcome.series for outcome in outcomes}
+    stored = Counter(digest for uid in series for digest in frames_out(archive, uid, tmp_path))
+    assert stored == Counter(digest for line in oracle(files).values() for digest in line["frames"])
+    assert {outcome.status for outcome in take(archive, *files)} == {Status.KNOWN}
+    assert [outcome.error for outcome in archive.streaming.verify() if outcome.error] == []
+
+
 @pytest.mark.parametrize("name", ["nifti-nibabel", "nifti-niivue", "nifti-mni152", "labelled-volumes"])
 def test_nifti_sets(archive, tmp_path, shared_data, name):
     files = sorted(path for path in (shared_data / name).rglob("*.nii*") if path.is_file())

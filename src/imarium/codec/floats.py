@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imarium.codec import htj2k, polyphase
+from imarium.errors import IntegrityError
 
 _BOUND = 11_000
 
@@ -24,7 +25,9 @@ def encode(frame: NDArray[Any], decompositions: int) -> tuple[tuple[bytes, ...],
     with np.errstate(over="ignore", invalid="ignore"):
         preview = np.clip((frame.astype(np.float64) - offset) / scale, -_BOUND, _BOUND)
     preview = np.where(np.isnan(preview), -_BOUND, np.rint(preview)).astype(np.int16)
-    coarse = htj2k.encode(preview, decompositions, color_transform=False)
+    coarse = htj2k.encode(preview, decompositions, low=-_BOUND, high=_BOUND, color_transform=False)
+    if coarse is None:
+        raise IntegrityError("the preview of a frame does not decode to the values it was made from")
     return (*coarse[:-1], exact), (scale, offset)
 
 

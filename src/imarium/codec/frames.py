@@ -83,36 +83,32 @@ def encode_frame(frame: Frame, series: Series, decompositions: int) -> EncodedFr
     """
     lane, _ = choose_lane(series, decompositions)
     digest = pixel_digest(frame)
-    encoded = _encode(frame, lane, series, decompositions, digest)
-    if encoded is None or not _verified(encoded, frame, series, decompositions):
-        encoded = _encode(frame, Lane.POLYPHASE, series, decompositions, digest)
-        if encoded is None or not _verified(encoded, frame, series, decompositions):
-            raise IntegrityError("a frame does not decode to the values it was made from")
+    encoded = _encode_htj2k(frame, series, decompositions, digest) if lane is Lane.HTJ2K else None
+    if encoded is not None:
+        return encoded
+    if lane is Lane.FLOAT:
+        parts, scaling = floats.encode(frame, decompositions)
+        encoded = EncodedFrame(lane, struct.pack("<dd", *scaling), digest, parts)
+    else:
+        parts = polyphase.encode(frame, decompositions)
+        encoded = EncodedFrame(Lane.POLYPHASE, bytes(PARAMS_BYTES), digest, parts)
+    decoded = decode_frame(encoded.lane, encoded.params, parts, series, decompositions, level=0)
+    # The digest is of bits, so that NaN and -0 count.
+    if decoded.dtype != frame.dtype or pixel_digest(decoded) != digest:
+        raise IntegrityError("a frame does not decode to the values it was made from")
     return encoded
 
 
-def _encode(
-    frame: Frame, lane: Lane, series: Series, decompositions: int, digest: bytes
-) -> EncodedFrame | None:
-    if lane is Lane.HTJ2K:
-        low, high = int(frame.min()), int(frame.max())
-        if low < -(1 << 31) or high >= 1 << 31:
-            return None
-        parts = htj2k.encode(frame, decompositions, color_transform=series.photometric == "RGB")
-        return EncodedFrame(lane, struct.pack("<qq", low, high), digest, parts)
-    if lane is Lane.FLOAT:
-        parts, scaling = floats.encode(frame, decompositions)
-        return EncodedFrame(lane, struct.pack("<dd", *scaling), digest, parts)
-    return EncodedFrame(lane, bytes(PARAMS_BYTES), digest, polyphase.encode(frame, decompositions))
-
-
-def _verified(encoded: EncodedFrame, frame: Frame, series: Series, decompositions: int) -> bool:
-    decoded = decode_frame(encoded.lane, encoded.params, encoded.parts, series, decompositions, level=0)
-    if decoded.dtype != frame.dtype or decoded.shape != frame.shape:
-        return False
-    if frame.dtype.kind in "iub":
-        return bool(np.array_equal(decoded, frame))
-    return pixel_digest(decoded) == encoded.digest  # bits, so that NaN and -0 count
+def _encode_htj2k(frame: Frame, series: Series, decompositions: int, digest: bytes) -> EncodedFrame | None:
+    """None if the values are beyond int32 or do not come back."""
+    low, high = int(frame.min()), int(frame.max())
+    if low < -(1 << 31) or high >= 1 << 31:
+        return None
+    rgb = series.photometric == "RGB"
+    parts = htj2k.encode(frame, decompositions, low=low, high=high, color_transform=rgb)
+    if parts is None:
+        return None
+    return EncodedFrame(Lane.HTJ2K, struct.pack("<qq", low, high), digest, parts)
 
 
 def decode_frame(

@@ -5,6 +5,7 @@ Sources: ISO/IEC 15444-1 Annex A (markers) and B (progression), ISO/IEC 15444-15
 
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
 from typing import Any
 
@@ -22,25 +23,52 @@ _EOC = b"\xff\xd9"
 _SOC_BYTES = 2
 
 
-def encode(frame: NDArray[Any], decompositions: int, *, color_transform: bool) -> tuple[bytes, ...]:
-    """Encode integers that fit int32 as `decompositions + 1` parts, one a resolution, smallest first.
+class _Buffers(threading.local):
+    """Arrays that a thread uses again: fresh pages for every frame cost as much as comparing it."""
 
+    def __init__(self) -> None:
+        self._held: dict[str, NDArray[Any]] = {}
+
+    def get(self, use: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+        array = self._held.get(use)
+        if array is None or array.shape != shape or array.dtype != dtype:
+            array = self._held[use] = np.empty(shape, dtype)
+        return array
+
+
+_buffers = _Buffers()
+
+
+def coded_dtype(low: int, high: int) -> type:
+    """The signed type in which values from `low` to `high` are coded."""
+    return np.int16 if low >= -INT16_BOUND and high <= INT16_BOUND else np.int32
+
+
+def encode(
+    frame: NDArray[Any], decompositions: int, *, low: int, high: int, color_transform: bool
+) -> tuple[bytes, ...] | None:
+    """Encode integers from `low` to `high`, which fit int32, and decode them again to compare.
+
+    Gives `decompositions + 1` parts, one a resolution, smallest first; None if other values came back.
     Values are coded as signed: unsigned codestreams wrap where the wavelet goes below zero.
     `decompositions` must be at least 1 (the encoder reads 0 as "five").
     """
     if decompositions < 1:
         raise ValueError("the htj2k lane needs at least one decomposition")
-    low, high = int(frame.min()), int(frame.max())
-    container = np.int16 if low >= -INT16_BOUND and high <= INT16_BOUND else np.int32
+    dtype = coded_dtype(low, high)
+    coded = _buffers.get("coded", frame.shape, dtype)
+    np.copyto(coded, frame, casting="unsafe")
     codestream = imagecodecs.htj2k_encode(
-        np.ascontiguousarray(frame, dtype=container),
+        coded,
         rgb=color_transform if frame.ndim == 3 else None,
         resolutions=decompositions,
         reversible=True,
         tlm=True,
         tilepart=1,
     )
-    return split(bytes(codestream), decompositions + 1)
+    parts = split(bytes(codestream), decompositions + 1)
+    decoded = decode(b"".join(parts), 0, _buffers.get("decoded", frame.shape, dtype))
+    return parts if np.array_equal(decoded, coded) else None
 
 
 def split(codestream: bytes, parts: int) -> tuple[bytes, ...]:

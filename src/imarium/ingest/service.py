@@ -15,6 +15,7 @@ from imarium.errors import (
     ConcurrentWriteError,
     ImariumError,
     IntegrityError,
+    InvalidRequestError,
     RefusedFileError,
     StorageError,
     UnrecognisedFileError,
@@ -183,7 +184,7 @@ class Ingest:
         digests: list[bytes] = []
         if any(incoming.keys() & stack.instances.keys() for stack in stacks):
             digests = [pixel_digest(frame) for frame in source.read_frames()]
-        target: tuple[_Stack, set[str]] | None = None
+        targets: list[tuple[_Stack, set[str]]] = []
         conflict = False
         for stack in stacks:
             overlap = incoming.keys() & stack.instances.keys()
@@ -193,10 +194,14 @@ class Ingest:
             if same == incoming.keys():
                 return self._known(source, stack.record, "the same SOP instance and pixels are stored")
             conflict = conflict or same != overlap
-            if target is None and same == overlap and dicom.compatible(stack.record.series, source.series):
-                target = (stack, same)
-        if target is not None:
-            return self._grow(*target, source, watch)
+            if same == overlap and dicom.compatible(stack.record.series, source.series):
+                targets.append((stack, same))
+        for stack, same in targets:
+            try:
+                merged = self._merged(stack, same, source)
+            except InvalidRequestError:
+                continue  # together they are no stack: a part of a further volume, for example
+            return self._grow(stack, merged, source, watch)
         series = source.series
         if stacks:
             series = replace(series, uid=f"{series.uid}{_SEPARATOR}{len(stacks) + 1}")
@@ -222,13 +227,18 @@ class Ingest:
         self._catalog.add_series(collection, new)
         return _taken(source, new, new.stored_bytes)
 
-    def _grow(self, stack: _Stack, same: set[str], source: SourceSeries, watch: Observer) -> list[Outcome]:
-        """Join new instances to a stored series in a new pack."""
+    def _merged(self, stack: _Stack, same: set[str], source: SourceSeries) -> SourceSeries:
+        """Stored and new instances as one series, without the new ones that are stored already."""
         stored = stack.record.series
         reader = LevelReader(stack.index, self._store.fetch(stack.record.pack.key), level=0)
         merged = dicom.merge(stored, stack.attachments, reader.frame, source, same)
-        series = replace(merged.series, uid=stored.uid)
-        new = self._write(replace(merged, files=source.files), series, source.series.uid, watch)
+        return replace(merged, files=source.files, series=replace(merged.series, uid=stored.uid))
+
+    def _grow(
+        self, stack: _Stack, merged: SourceSeries, source: SourceSeries, watch: Observer
+    ) -> list[Outcome]:
+        """Write a stored series anew, with more instances, and have the catalog point there."""
+        new = self._write(merged, merged.series, source.series.uid, watch)
         self._catalog.replace_series(new)
         return _taken(source, new, new.stored_bytes - stack.record.stored_bytes)
 

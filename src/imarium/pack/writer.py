@@ -25,7 +25,7 @@ from imarium.pack.layout import (
     pack_attachments,
 )
 
-_SPOOLED_IN_MEMORY = 16 << 20
+_SPOOLED_IN_MEMORY = 64 << 20
 _COPY_BYTES = 4 << 20
 
 
