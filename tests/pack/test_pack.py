@@ -93,7 +93,7 @@ def test_geometry_of_levels(pack):
 
 def test_what_does_not_exist_is_refused(pack):
     index = read_index(fetch_of(pack), len(pack), "1.2.3.4")
-    with pytest.raises(LevelError, match=r"levels 0 \(full\\) to 3"):
+    with pytest.raises(LevelError, match=r"levels 0 \(full\) to 3"):
         LevelReader(index, fetch_of(pack), 4)
     with pytest.raises(LevelError):
         index.span(-1)

@@ -39,6 +39,22 @@ class _Buffers(threading.local):
 _buffers = _Buffers()
 
 
+def _initialise() -> None:
+    """Have OpenJPH fill its tables while only one thread runs.
+
+    Versions before the fix of January 2026 (OpenJPH pull request 243) fill them on first use without a
+    lock: two threads that begin together now and then get wrong pixels, without an error.
+    """
+    for dtype in (np.int16, np.int32):
+        for shape in ((32, 32), (32, 32, 3)):
+            frame = np.arange(np.prod(shape), dtype=dtype).reshape(shape)
+            codestream = imagecodecs.htj2k_encode(frame, resolutions=1, reversible=True)
+            imagecodecs.htj2k_decode(codestream, planar=False)
+
+
+_initialise()
+
+
 def coded_dtype(low: int, high: int) -> type:
     """The signed type in which values from `low` to `high` are coded."""
     return np.int16 if low >= -INT16_BOUND and high <= INT16_BOUND else np.int32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,16 @@ from imarium.model import Rendition, SourceSeries
 from imarium.settings import Limits
 
 _CHUNK_BYTES = 1 << 20
+
+
+class _Buffers(threading.local):
+    """One buffer a thread, used again for every file."""
+
+    def __init__(self) -> None:
+        self.chunk = memoryview(bytearray(_CHUNK_BYTES))
+
+
+_buffers = _Buffers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +55,13 @@ def file_digest(path: Path, limits: Limits) -> str:
     Plain reads, not a memory map: a file that shrinks meanwhile must not kill the process.
     """
     digest, size = blake3(), 0
+    buffer = _buffers.chunk
     with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            size += len(chunk)
+        while count := file.readinto(buffer):
+            size += count
             if size > limits.file_bytes:
                 raise LimitExceededError(f"the file is larger than the limit of {limits.file_bytes} bytes")
-            digest.update(chunk)
+            digest.update(buffer[:count])
     return digest.hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from imarium.pack.layout import (
     pack_attachments,
 )
 
-_SPOOLED_IN_MEMORY = 64 << 20
+_SPOOLED_IN_MEMORY = 32 << 20
 _COPY_BYTES = 4 << 20
 
 
@@ -42,7 +42,7 @@ class WrittenPack:
 
 class _HashingFile:
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+        self._file = path.open("wb", buffering=_COPY_BYTES)
         self._hash = blake3()
         self.position = 0
 
@@ -51,14 +51,45 @@ class _HashingFile:
         self._hash.update(data)
         self.position += len(data)
 
-    def copy(self, source: IO[bytes]) -> None:
-        while chunk := source.read(_COPY_BYTES):
-            self.write(chunk)
-
     def close(self) -> str:
         self._file.flush()
         self._file.close()
         return self._hash.hexdigest()
+
+
+class _Spool:
+    """Parts of one resolution until all are there: in memory at first, then in a temporary file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: list[bytes] = []
+        self._size = 0
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> _Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.clear()
+        if self._file is not None:
+            self._file.close()
+
+    def append(self, data: bytes) -> None:
+        self._held.append(data)
+        self._size += len(data)
+        if self._size > _SPOOLED_IN_MEMORY:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed on leaving
+            self._file.writelines(self._held)
+            self._held.clear()
+            self._size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._file is not None:
+            self._file.seek(0)
+            while chunk := self._file.read(_COPY_BYTES):
+                yield chunk
+        yield from self._held
 
 
 class PackWriter:
@@ -109,17 +140,12 @@ class PackWriter:
         checksums = np.zeros((parts, series.frames), np.uint32)
         params, digests, lanes = bytearray(), bytearray(), bytearray()
         with ExitStack() as stack:
-            spools = [
-                stack.enter_context(
-                    tempfile.SpooledTemporaryFile(max_size=_SPOOLED_IN_MEMORY, dir=str(self._folder))
-                )
-                for _ in range(parts)
-            ]
+            spools = [stack.enter_context(_Spool(self._folder)) for _ in range(parts)]
             for number, frame in enumerate(frames):
                 if len(frame.parts) != parts or number >= series.frames:
                     raise IntegrityError("an encoded frame does not fit the series it is added to")
                 for part, data in enumerate(frame.parts):
-                    spools[part].write(data)
+                    spools[part].append(data)
                     lengths[part, number] = len(data)
                     checksums[part, number] = crc32c(data)
                 params += frame.params
@@ -129,8 +155,8 @@ class PackWriter:
                 raise IntegrityError(f"{len(lanes)} frames were encoded, {series.frames} announced")
             start = self._file.position
             for spool in spools:
-                spool.seek(0)
-                self._file.copy(spool)
+                for piece in spool:
+                    self._file.write(piece)
         body = (start, self._file.position)
         extra = pack_attachments(attachments)
         self._file.write(extra)

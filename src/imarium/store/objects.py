@@ -6,6 +6,7 @@ only when it is complete: obstore writes beside it and renames.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,13 +21,15 @@ from imarium.errors import NotFoundError, StorageError
 class ObjectStore:
     """Puts, ranges, sizes and listings of one backend. Raises StorageError and NotFoundError."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, folder: Path | None = None) -> None:
+        """`folder` is where a local backend keeps its objects; files on the same disk move in there."""
+        self._backend, self._folder = backend, folder
 
     def put(self, key: str, source: Path) -> None:
-        """Store a file's content under a key, streaming."""
+        """Store a file's content under a key. The file may be gone afterwards."""
         try:
-            obstore.put(self._backend, key, source)
+            if self._folder is None or not _moved(source, self._folder / key):
+                obstore.put(self._backend, key, source)
         except (BaseError, OSError) as error:
             raise StorageError(f"the object could not be written: {_reason(error)}") from error
 
@@ -66,6 +69,18 @@ class ObjectStore:
         return StorageError(f"the object could not be read: {_reason(error)}")
 
 
+def _moved(source: Path, target: Path) -> bool:
+    """Rename a file to where it belongs, at once and whole; False if that is another file system."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            return False
+        raise
+    return True
+
+
 def _reason(error: Exception) -> str:
     """What went wrong in one line, without the backend's nested debug output or paths."""
     text = str(error)
@@ -79,6 +94,6 @@ def _reason(error: Exception) -> str:
 def open_local(folder: Path) -> ObjectStore:
     """A store in a folder, made if missing."""
     try:
-        return ObjectStore(LocalStore(folder, mkdir=True))
+        return ObjectStore(LocalStore(folder, mkdir=True), folder)
     except (BaseError, OSError) as error:
         raise StorageError(f"the object folder could not be opened: {_reason(error)}") from error

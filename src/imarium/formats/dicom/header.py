@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.dataelem import RawDataElement, convert_raw_data_element, empty_value_for_VR
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
@@ -33,6 +35,11 @@ from imarium.formats.dicom.encode import encode_meta
 PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 UNDEFINED = 0xFFFFFFFF
 PREAMBLE = 132
+_QUICK_BYTES = (1 << 14, 1 << 18)
+_EXPLICIT = struct.Struct("<HH2sH")
+_LENGTH = struct.Struct("<I")
+_TRANSFER_SYNTAX, _CHARACTER_SET = BaseTag(0x00020010), BaseTag(0x00080005)
+_UNUSUAL = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 _VRS = frozenset(str(vr).encode() for vr in VR if len(str(vr)) == 2)
 _LONG_VRS = frozenset(b"OB OD OF OL OW OV SQ UC UN UR UT SV UV".split())
 
@@ -236,6 +243,9 @@ def read_header(raw: BinaryIO, size: int, limit: int, scratch: Path | None = Non
 
 
 def _read_header(raw: BinaryIO, size: int, limit: int, scratch: Path | None) -> tuple[Header, BinaryIO]:
+    quick = _quick_header(raw, size, limit)
+    if quick is not None:
+        return quick, raw
     raw.seek(0)
     has_preamble = raw.read(PREAMBLE)[128:] == b"DICM"
     raw.seek(PREAMBLE if has_preamble else 0)
@@ -276,6 +286,76 @@ def _read_header(raw: BinaryIO, size: int, limit: int, scratch: Path | None) -> 
     pixel = found[-1] if found else None
     header = Header(dataset, meta, UID(str(stated)), has_preamble, body, end, pixel)
     return header, stream
+
+
+def _quick_header(raw: BinaryIO, size: int, limit: int) -> Header | None:
+    """The header of an ordinary file: explicit VR little endian, no undefined lengths, not too long.
+
+    The same as pydicom's reader gives in a fraction of the time, which counts with thousands of slices.
+    None for whatever is not ordinary; pydicom reads that.
+    """
+    for wanted in _QUICK_BYTES:
+        raw.seek(0)
+        header = _quick_parse(raw.read(min(wanted, size, limit)), size)
+        if header is not None or size <= wanted:
+            return header
+    return None
+
+
+def _quick_parse(data: bytes, size: int) -> Header | None:
+    if data[128:PREAMBLE] != b"DICM":
+        return None
+    meta, body, _ = _quick_elements(data, PREAMBLE, last=0x0002FFFF)
+    syntax = meta.get(_TRANSFER_SYNTAX)
+    if body is None or syntax is None or not isinstance(syntax.value, bytes):
+        return None
+    stated = UID(syntax.value.decode("ascii", "replace").rstrip("\0 "))
+    if stated in _UNUSUAL or stated in PrivateTransferSyntaxes:
+        return None
+    elements, start, value = _quick_elements(data, body, last=min(PIXEL_TAGS) - 1)
+    if start is None:
+        return None
+    group, number, vr, length = _EXPLICIT.unpack_from(data, start)
+    tag = group << 16 | number
+    if tag not in PIXEL_TAGS or vr not in _LONG_VRS:
+        return None
+    (length,) = _LENGTH.unpack_from(data, start + 8)
+    known = None if length == UNDEFINED else length
+    pixel = PixelElement(PIXEL_TAGS[tag], vr.decode(), start, value, known)
+    dataset, meta_dataset = Dataset({**elements}), Dataset({**meta})
+    charset = elements.get(_CHARACTER_SET)
+    names = default_encoding if charset is None else convert_raw_data_element(charset).value
+    dataset.set_original_encoding(False, True, convert_encodings(names) if charset else names)
+    meta_dataset.set_original_encoding(False, True, default_encoding)
+    return Header(dataset, meta_dataset, stated, True, body, size, pixel)
+
+
+def _quick_elements(
+    data: bytes, position: int, last: int
+) -> tuple[dict[BaseTag, RawDataElement], int | None, int]:
+    """Elements up to tag `last`, and where the next one and its value begin; no position if in doubt."""
+    elements: dict[BaseTag, RawDataElement] = {}
+    previous = 0
+    while position + 12 <= len(data):
+        group, number, vr, length = _EXPLICIT.unpack_from(data, position)
+        tag = group << 16 | number
+        if vr not in _VRS or tag <= previous:
+            break
+        value = position + 8
+        if vr in _LONG_VRS:
+            (length,) = _LENGTH.unpack_from(data, value)
+            value += 4
+        if tag > last:
+            return elements, position, value
+        end = value + length
+        if length == UNDEFINED or end > len(data):
+            break
+        name = vr.decode()
+        content = data[value:end] if length else empty_value_for_VR(name, raw=True)
+        base = BaseTag(tag)
+        elements[base] = RawDataElement(base, name, length, content, value, False, True)  # type: ignore[arg-type]
+        position, previous = end, tag
+    return elements, None, 0
 
 
 def _encoding(stated: str | None, stream: BinaryIO) -> tuple[bool, bool]:

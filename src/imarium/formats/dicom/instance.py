@@ -85,6 +85,8 @@ class Instance:
     """Of the stored values; known for certain once a compressed frame was decoded."""
     echoes: frozenset[float] = field(default_factory=frozenset)
     bits_stored: int = 0
+    header_bytes: int | None = None
+    """Bytes before the pixel data, if they are a file of their own and nothing follows the pixel data."""
     occurrence: int = 0
     """0 for the first file with this SOP Instance UID in a batch, 1 for the second, ..."""
 
@@ -138,6 +140,7 @@ def scan(path: Path, context: ReadContext) -> Instance:
             instance = describe(header, form, None)
             instance.path, instance.size, instance.modified = path, status.st_size, status.st_mtime_ns
             instance.fragments = fragments
+            instance.header_bytes = _plain_header_bytes(header, status.st_size)
             if not instance.sop_uid or not instance.series_uid:
                 made = context.digest_of(path)
                 instance.sop_uid = instance.sop_uid or values.derived_uid("instance", made)
@@ -152,6 +155,13 @@ def scan(path: Path, context: ReadContext) -> Instance:
         raise LimitExceededError("The header needs more memory than there is.") from error
     except Exception as error:
         raise CorruptFileError(f"The header cannot be understood ({type(error).__name__}).") from error
+
+
+def _plain_header_bytes(header: Header, size: int) -> int | None:
+    pixel = header.pixel
+    if header.deflated or not header.has_preamble or pixel is None or pixel.length is None:
+        return None
+    return pixel.start if pixel.value + pixel.length == size else None
 
 
 def _inflate(header: Header, stream: InflatedStream, context: ReadContext) -> Header:
@@ -186,6 +196,9 @@ def refuse_unwanted(header: Header) -> None:
 
 def attachment_bytes(instance: Instance, raw: BinaryIO, context: ReadContext) -> bytes:
     """The instance's dataset without its pixel data, as DICOM file bytes."""
+    if instance.header_bytes is not None:
+        raw.seek(0)
+        return raw.read(instance.header_bytes)
     header, stream = read_header(raw, instance.size, context.limits.header_bytes, context.scratch)
     try:
         if isinstance(stream, InflatedStream):

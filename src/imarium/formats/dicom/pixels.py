@@ -15,6 +15,7 @@ frame; it equals pydicom's result bit for bit.
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -223,20 +224,20 @@ def read_native(stream: BinaryIO, value: int, form: PixelFormat, index: int) -> 
     start, stop = first_bit // 8, -(-(first_bit + form.frame_bits) // 8)
     swap_start, swap_stop = (start - start % 2, stop + stop % 2) if form.word_swapped else (start, stop)
     stream.seek(value + swap_start)
-    data = stream.read(swap_stop - swap_start)
-    if len(data) < stop - swap_start:
+    data = np.zeros(swap_stop - swap_start, np.uint8)  # ours, so it may be changed in place
+    found = _read_into(stream, data)
+    if found < stop - swap_start:
         raise CorruptFileError(
             f"The pixel data are cut off: expected {stop - swap_start} bytes of frame {index + 1}, "
-            f"found {len(data)}."
+            f"found {found}."
         )
     if form.word_swapped:
-        data += bytes(len(data) % 2)
-        data = np.frombuffer(data, np.uint16).byteswap().tobytes()[start - swap_start :][: stop - start]
+        data = data.view(np.uint16).byteswap().view(np.uint8)[start - swap_start :][: stop - start].copy()
     if form.bits_allocated == 1:
-        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+        bits = np.unpackbits(data, bitorder="little")
         return bits[first_bit % 8 :][: form.pixels].reshape(form.rows, form.columns)
-    raw = np.frombuffer(data, form.dtype.newbyteorder("<" if form.little_endian else ">"))
-    array: NDArray[Any] = raw.astype(form.dtype)  # always a copy, so it may be changed in place
+    raw: NDArray[Any] = data.view(form.dtype.newbyteorder("<" if form.little_endian else ">"))
+    array: NDArray[Any] = raw.astype(form.dtype, copy=False)
     if form.subsampled:
         array = expand_422(array, form.pixels)
     if form.samples == 1:
@@ -251,6 +252,15 @@ def read_native(stream: BinaryIO, value: int, form: PixelFormat, index: int) -> 
         np.left_shift(array, shift, out=array)
         np.right_shift(array, shift, out=array)
     return array
+
+
+def _read_into(stream: BinaryIO, data: NDArray[np.uint8]) -> int:
+    """Fill an array from a stream as far as it goes; returns the bytes read."""
+    if isinstance(stream, io.BufferedReader):
+        return stream.readinto(memoryview(data))
+    read = stream.read(data.size)
+    data[: len(read)] = np.frombuffer(read, np.uint8)
+    return len(read)
 
 
 def expand_422(array: NDArray[Any], count: int) -> NDArray[Any]:

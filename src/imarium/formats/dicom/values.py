@@ -5,26 +5,50 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from blake3 import blake3
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag, Tag
+
+_PLAIN_VRS = frozenset(
+    ["AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "TM", "UI", "UL", "US"]
+)
+"""Types whose values need neither a character set nor other elements."""
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 def get(dataset: Dataset, keyword: str | tuple[int, int]) -> Any:
-    """The element's value, or None if it is absent, empty or undecodable."""
+    """The element's value, or None if it is absent, empty or undecodable. Not to be changed in place."""
     try:
-        element = dataset.get_item(keyword)
+        tag = _tag(keyword)
+        element = dataset.get_item(tag)
         if element is None:
             return None
-        value = dataset[keyword].value
+        if isinstance(element, RawDataElement) and element.VR in _PLAIN_VRS and element.value:
+            value = _converted(tag, element.VR, element.value, element.is_little_endian)
+        else:
+            value = dataset[tag].value
     except Exception:
         return None
     return None if value is None or (isinstance(value, str | bytes) and not value) else value
+
+
+@lru_cache(4096)
+def _tag(keyword: str | tuple[int, int]) -> BaseTag:
+    return Tag(keyword)
+
+
+@lru_cache(8192)
+def _converted(tag: BaseTag, vr: str, raw: bytes, little: bool) -> Any:
+    """A value whose meaning hangs on nothing but itself; the slices of a series share most of theirs."""
+    element = RawDataElement(tag, vr, len(raw), raw, 0, False, little)
+    return convert_raw_data_element(element).value
 
 
 def put(dataset: Dataset, keyword: str, value: object) -> None:
@@ -40,7 +64,8 @@ def text(dataset: Dataset, keyword: str) -> str | None:
     value = first(get(dataset, keyword))
     if value is None:
         return None
-    cleaned = "".join(sign for sign in str(value) if sign.isprintable()).strip()
+    said = str(value)
+    cleaned = (said if said.isprintable() else "".join(filter(str.isprintable, said))).strip()
     return cleaned or None
 
 
