@@ -22,6 +22,7 @@ from imarium.errors import (
 )
 from imarium.formats import dicom, recognise
 from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
+from imarium.ingest.ahead import EncodeAhead
 from imarium.ingest.outcome import Observer, Outcome, Silent, Status
 from imarium.ingest.scan import scan, unreadable
 from imarium.model import Series, SourceSeries
@@ -58,6 +59,16 @@ class _Stack:
         return [self.index.digests[frame].tobytes() for frame in self.instances[instance]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What belongs to one call of `Ingest.run`."""
+
+    collection: str
+    watch: Observer
+    context: ReadContext
+    ahead: EncodeAhead
+
+
 class Ingest:
     """Takes files in. Safe to use from several threads and processes at once."""
 
@@ -91,7 +102,11 @@ class Ingest:
         batches: dict[str, tuple[Reader, list[Path]]] = {}
         digests: dict[Path, str] = {}
         context = self._context(digests)
-        with ThreadPoolExecutor(self._settings.threads, thread_name_prefix="look") as pool:
+        with (
+            ThreadPoolExecutor(self._settings.threads, thread_name_prefix="look") as pool,
+            EncodeAhead(self._settings.threads) as ahead,
+        ):
+            run = _Run(collection, watch, replace(context, offer=ahead.offer), ahead)
             for first in range(0, len(files), _LOOKED_AT_ONCE):
                 group = files[first : first + _LOOKED_AT_ONCE]
                 looks = list(pool.map(lambda item: self._look(item[0]), group))
@@ -109,9 +124,9 @@ class Ingest:
                         if look.reader.batch:
                             batches.setdefault(look.reader.name, (look.reader, []))[1].append(path)
                         else:
-                            yield from self._read([path], look.reader, context, collection, watch)
-        for reader, members in batches.values():
-            yield from self._read(members, reader, context, collection, watch)
+                            yield from self._read([path], look.reader, run)
+            for reader, members in batches.values():
+                yield from self._read(members, reader, run)
 
     def _context(self, digests: Mapping[Path, str]) -> ReadContext:
         try:
@@ -128,34 +143,21 @@ class Ingest:
         except OSError as error:
             return _Look(None, "", unreadable(error))
 
-    def _read(
-        self,
-        paths: Sequence[Path],
-        reader: Reader,
-        context: ReadContext,
-        collection: str,
-        watch: Observer,
-    ) -> Iterator[Outcome]:
-        for found in reader.read(paths, context):
+    def _read(self, paths: Sequence[Path], reader: Reader, run: _Run) -> Iterator[Outcome]:
+        for found in reader.read(paths, run.context):
             if isinstance(found, Refusal):
                 yield _refused(found.path, found.error)
                 continue
             try:
-                yield from self._take(found, collection, watch)
+                yield from self._take(found, run)
             except RefusedFileError as error:
-                yield from self._without(found, error, reader, context, collection, watch)
+                yield from self._without(found, error, reader, run)
             except (IntegrityError, StorageError) as error:
                 for file in found.files:
                     yield _refused(file.path, error)
 
     def _without(
-        self,
-        source: SourceSeries,
-        error: RefusedFileError,
-        reader: Reader,
-        context: ReadContext,
-        collection: str,
-        watch: Observer,
+        self, source: SourceSeries, error: RefusedFileError, reader: Reader, run: _Run
     ) -> Iterator[Outcome]:
         """Refuse the file that is to blame and read the others of its series again."""
         if error.path is None or len(source.files) == 1:
@@ -164,22 +166,22 @@ class Ingest:
             return
         yield _refused(error.path, error)
         others = [file.path for file in source.files if file.path != error.path]
-        yield from self._read(others, reader, context, collection, watch)
+        yield from self._read(others, reader, run)
 
     # --- one series ---------------------------------------------------------------------------------
 
-    def _take(self, source: SourceSeries, collection: str, watch: Observer) -> list[Outcome]:
+    def _take(self, source: SourceSeries, run: _Run) -> list[Outcome]:
         try:
-            return self._store_series(source, collection, watch)
+            return self._store_series(source, run)
         except ConcurrentWriteError:
-            return self._store_series(source, collection, watch)  # finds what the other process stored
+            return self._store_series(source, run)  # finds what the other process stored
 
-    def _store_series(self, source: SourceSeries, collection: str, watch: Observer) -> list[Outcome]:
+    def _store_series(self, source: SourceSeries, run: _Run) -> list[Outcome]:
         stacks = [self._open_stack(record) for record in self._catalog.stacks(source.series.uid)]
         if source.series.format != "dicom":
             if stacks:
                 return self._known(source, stacks[0].record, "the same content was taken in before")
-            return self._add(source, source.series, collection, watch)
+            return self._add(source, source.series, run)
         incoming = dicom.instance_frames(source.attachments)
         digests: list[bytes] = []
         if any(incoming.keys() & stack.instances.keys() for stack in stacks):
@@ -201,14 +203,14 @@ class Ingest:
                 merged = self._merged(stack, same, source)
             except InvalidRequestError:
                 continue  # together they are no stack: a part of a further volume, for example
-            return self._grow(stack, merged, source, watch)
+            return self._grow(stack, merged, source, run)
         series = source.series
         if stacks:
             series = replace(series, uid=f"{series.uid}{_SEPARATOR}{len(stacks) + 1}")
         if conflict:
             note = "Other pixels came under the same SOP Instance UID; both are kept, for a curator to judge."
             series = replace(series, notes=(*series.notes, note))
-        return self._add(source, series, collection, watch)
+        return self._add(source, series, run)
 
     def _open_stack(self, record: SeriesRecord) -> _Stack:
         fetch = self._store.fetch(record.pack.key)
@@ -222,9 +224,9 @@ class Ingest:
         self._catalog.add_sources(record.series.uid, source.files)
         return [Outcome(file.path, Status.KNOWN, record.series.uid, reason) for file in source.files]
 
-    def _add(self, source: SourceSeries, series: Series, collection: str, watch: Observer) -> list[Outcome]:
-        new = self._write(source, series, source.series.uid, watch)
-        self._catalog.add_series(collection, new)
+    def _add(self, source: SourceSeries, series: Series, run: _Run) -> list[Outcome]:
+        new = self._write(source, series, source.series.uid, run)
+        self._catalog.add_series(run.collection, new)
         return _taken(source, new, new.stored_bytes)
 
     def _merged(self, stack: _Stack, same: set[str], source: SourceSeries) -> SourceSeries:
@@ -234,24 +236,21 @@ class Ingest:
         merged = dicom.merge(stored, stack.attachments, reader.frame, source, same)
         return replace(merged, files=source.files, series=replace(merged.series, uid=stored.uid))
 
-    def _grow(
-        self, stack: _Stack, merged: SourceSeries, source: SourceSeries, watch: Observer
-    ) -> list[Outcome]:
+    def _grow(self, stack: _Stack, merged: SourceSeries, source: SourceSeries, run: _Run) -> list[Outcome]:
         """Write a stored series anew, with more instances, and have the catalog point there."""
-        new = self._write(merged, merged.series, source.series.uid, watch)
+        new = self._write(merged, merged.series, source.series.uid, run)
         self._catalog.replace_series(new)
         return _taken(source, new, new.stored_bytes - stack.record.stored_bytes)
 
-    def _write(self, source: SourceSeries, series: Series, base_uid: str, watch: Observer) -> NewSeries:
+    def _write(self, source: SourceSeries, series: Series, base_uid: str, run: _Run) -> NewSeries:
         decompositions = decompositions_for(series.rows, series.columns)
         _, reason = choose_lane(series, decompositions)
         size = sum(file.size for file in source.files)
 
         def watched() -> Iterator[EncodedFrame]:
-            for encoded in encode_frames(
-                source.read_frames(), series, decompositions, self._settings.threads
-            ):
-                watch.advanced(size / series.frames)
+            frames = run.ahead.frames(source)
+            for encoded in encode_frames(frames, series, decompositions, self._settings.threads):
+                run.watch.advanced(size / series.frames)
                 yield encoded
 
         with PackWriter(self._settings.scratch) as writer:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from imarium.errors import CorruptFileError, ImariumError, StorageError
+from imarium.errors import CorruptFileError, ImariumError, RefusedFileError, StorageError
 from imarium.formats.dicom.grouping import FrameReference
 from imarium.formats.dicom.instance import Instance
 from imarium.formats.dicom.pixels import read_native
@@ -122,7 +122,11 @@ class FrameSource:
     def __call__(self) -> Iterator[Frame]:
         with closing(self):
             for index in range(len(self._frames)):
-                yield self.frame(index)
+                try:
+                    yield self.frame(index)
+                except RefusedFileError as error:
+                    error.path = self._instances[self._frames[index].instance].path
+                    raise
 
     def frame(self, index: int) -> Frame:
         """Frame `index` of the stack."""

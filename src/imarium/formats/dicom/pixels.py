@@ -257,7 +257,7 @@ def read_native(stream: BinaryIO, value: int, form: PixelFormat, index: int) -> 
 def _read_into(stream: BinaryIO, data: NDArray[np.uint8]) -> int:
     """Fill an array from a stream as far as it goes; returns the bytes read."""
     if isinstance(stream, io.BufferedReader):
-        return stream.readinto(memoryview(data))
+        return stream.readinto(data.data)
     read = stream.read(data.size)
     data[: len(read)] = np.frombuffer(read, np.uint8)
     return len(read)
