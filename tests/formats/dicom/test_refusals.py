@@ -35,7 +35,7 @@ def refusal(read, path) -> ImariumError:
 def test_empty_file(tmp_path, read):
     path = tmp_path / "empty"
     path.touch()
-    assert str(refusal(read, path)) == "The file is empty."
+    assert str(refusal(read, path)) == "the file is empty"
 
 
 def test_missing_file(tmp_path, read):

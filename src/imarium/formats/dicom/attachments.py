@@ -73,7 +73,7 @@ def read_index(attachments: Mapping[str, bytes]) -> FrameIndex:
     try:
         data = json.loads(attachments[INDEX])
         if data["version"] != _VERSION:
-            raise IntegrityError(f"{INDEX} is of version {data['version']}; this program knows {_VERSION}.")
+            raise IntegrityError(f"{INDEX} is of version {data['version']}; this program knows {_VERSION}")
         instances = tuple(
             StoredInstance(
                 item["sop_instance_uid"],
@@ -86,9 +86,9 @@ def read_index(attachments: Mapping[str, bytes]) -> FrameIndex:
         )
         frames = tuple(FrameReference(int(instance), int(number)) for instance, number in data["frames"])
     except (KeyError, TypeError, ValueError) as error:
-        raise IntegrityError(f"{INDEX} is missing or unsound: the source was no DICOM series.") from error
+        raise IntegrityError(f"{INDEX} is missing or unsound: the source was no DICOM series") from error
     if any(not 0 <= frame.instance < len(instances) for frame in frames):
-        raise IntegrityError(f"{INDEX} names an instance that is not there.")
+        raise IntegrityError(f"{INDEX} names an instance that is not there")
     return FrameIndex(instances, frames)
 
 
@@ -107,7 +107,7 @@ def restore_instance(stored: StoredInstance, attachments: Mapping[str, bytes]) -
         header = parse_part10(attachments[stored.attachment])
         form = PixelFormat(**stored.form)
     except (KeyError, TypeError) as error:
-        raise IntegrityError("The kept header of an instance is missing or unsound.") from error
+        raise IntegrityError("the kept header of an instance is missing or unsound") from error
     instance = describe(header, form, stored.sop_uid)
     instance.photometric = form.photometric
     instance.bits_stored = form.bits_stored

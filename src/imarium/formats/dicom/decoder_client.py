@@ -75,11 +75,11 @@ class DecoderProcess:
         except TimeoutError as error:
             self.close()
             raise LimitExceededError(
-                f"Decoding a frame took longer than {self._limits.decoder_seconds:g} seconds."
+                f"decoding a frame took longer than {self._limits.decoder_seconds:g} seconds"
             ) from error
         except EOFError as error:
             status = self._ended()
-            raise CorruptFileError(f"The decoder {status} on the compressed pixel data.") from error
+            raise CorruptFileError(f"the decoder {status} on the compressed pixel data") from error
         except BaseException:
             self.close()
             raise
@@ -138,10 +138,10 @@ class DecoderProcess:
 def _error(head: dict[str, Any]) -> ImariumError:
     reason = " ".join(str(head["error"]).split())
     if head.get("kind") == "memory":
-        return LimitExceededError("Decoding a frame needs more memory than the decoder may use.")
+        return LimitExceededError("decoding a frame needs more memory than the decoder may use")
     if head.get("kind") == "unsupported":
-        return UnsupportedFileError(f"The compressed pixel data cannot be decoded: {reason}")
-    return CorruptFileError(f"The compressed pixel data cannot be decoded: {reason}")
+        return UnsupportedFileError(f"the compressed pixel data cannot be decoded: {reason}")
+    return CorruptFileError(f"the compressed pixel data cannot be decoded: {reason}")
 
 
 class DecoderPool:
@@ -163,7 +163,7 @@ class DecoderPool:
         shape = (form.rows, form.columns) if form.samples == 1 else (form.rows, form.columns, form.samples)
         if array.shape != shape or array.dtype != form.dtype:
             raise CorruptFileError(
-                f"The compressed pixel data decode to {array.shape} {array.dtype}, not {shape} {form.dtype}."
+                f"the compressed pixel data decode to {array.shape} {array.dtype}, not {shape} {form.dtype}"
             )
         return array, photometric
 

@@ -25,7 +25,7 @@ class Spool:
         try:
             self._file: BinaryIO = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - lives with us
         except OSError as error:
-            raise StorageError(f"No temporary file can be made: {error.strerror}.") from error
+            raise StorageError(f"no temporary file can be made: {error.strerror}") from error
         self._end = 0
 
     def append(self, frame: Frame) -> int:
@@ -36,7 +36,7 @@ class Spool:
             self._file.write(np.ascontiguousarray(frame).reshape(-1).view(np.uint8).data)
             self._file.flush()
         except OSError as error:
-            raise StorageError(f"Temporary space ran out: {error.strerror}.") from error
+            raise StorageError(f"temporary space ran out: {error.strerror}") from error
         self._end += frame.nbytes
         return position
 
@@ -45,7 +45,7 @@ class Spool:
         frame = np.empty(shape, dtype)
         self._file.seek(position)
         if self._file.readinto(frame.reshape(-1).view(np.uint8).data) != frame.nbytes:  # type: ignore[attr-defined]
-            raise StorageError("A temporary file is shorter than what was written to it.")
+            raise StorageError("a temporary file is shorter than what was written to it")
         return frame
 
 
@@ -73,7 +73,7 @@ class NativeImages:
         except ImariumError:
             raise
         except OSError as error:
-            raise CorruptFileError(f"The file could not be read: {error.strerror}.") from error
+            raise CorruptFileError(f"the file could not be read: {error.strerror}") from error
         finally:
             if number + 1 >= self.instance.form.frames:
                 self.close()

@@ -149,7 +149,7 @@ class BoundedStream:
         wanted = available if count < 0 else min(count, available)
         if wanted > self._left:
             raise LimitExceededError(
-                "The header is larger than the limit for DICOM headers; raise it if the file is sound."
+                "the header is larger than the limit for DICOM headers; raise it if the file is sound"
             )
         data = self._raw.read(wanted)
         self._left -= len(data)
@@ -211,7 +211,7 @@ class InflatedStream(io.RawIOBase):
         self._spool.seek(self._length)
         while self._length < wanted and not self._zip.eof:
             if self._length >= self.limit:
-                raise LimitExceededError("The deflated dataset grows beyond what its header accounts for.")
+                raise LimitExceededError("the deflated dataset grows beyond what its header accounts for")
             data = self._zip.unconsumed_tail or self._raw.read(1 << 16)
             if not data:
                 break
@@ -231,15 +231,15 @@ def read_header(raw: BinaryIO, size: int, limit: int, scratch: Path | None = Non
     except ImariumError:
         raise
     except zlib.error as error:
-        raise CorruptFileError("The deflated dataset cannot be inflated.") from error
+        raise CorruptFileError("the deflated dataset cannot be inflated") from error
     except OSError as error:
         if error.errno is not None:
-            raise CorruptFileError(f"The file could not be read: {error.strerror}.") from error
-        raise CorruptFileError("The header ends inside a sequence.") from error
+            raise CorruptFileError(f"the file could not be read: {error.strerror}") from error
+        raise CorruptFileError("the header ends inside a sequence") from error
     except MemoryError as error:
-        raise LimitExceededError("The header does not fit into memory.") from error
+        raise LimitExceededError("the header does not fit into memory") from error
     except Exception as error:
-        raise CorruptFileError(f"The header cannot be parsed ({type(error).__name__}).") from error
+        raise CorruptFileError(f"the header cannot be parsed ({type(error).__name__})") from error
 
 
 def _read_header(raw: BinaryIO, size: int, limit: int, scratch: Path | None) -> tuple[Header, BinaryIO]:
@@ -279,7 +279,7 @@ def _read_header(raw: BinaryIO, size: int, limit: int, scratch: Path | None) -> 
     stream.seek(body)
     dataset = read_dataset(bounded, implicit, little, stop_when=at_pixel_data)  # type: ignore[arg-type]
     if not found and bounded.short and not isinstance(stream, InflatedStream):
-        raise CorruptFileError("The file is cut off inside its header.")
+        raise CorruptFileError("the file is cut off inside its header")
     found_implicit, found_little = dataset.original_encoding
     if not stated:
         stated = _guessed(bool(found_implicit), bool(found_little))
@@ -431,5 +431,5 @@ def parse_part10(data: bytes) -> Header:
     try:
         header, _ = read_header(io.BytesIO(data), len(data), max(len(data), 1 << 16) * 4)
     except ImariumError as error:
-        raise IntegrityError("The kept header of an instance is unsound.") from error
+        raise IntegrityError("the kept header of an instance is unsound") from error
     return header

@@ -111,16 +111,16 @@ class Instance:
         """Raise if the file on disk is no longer the one whose header was read."""
         found = os.fstat(stream.fileno())
         if found.st_size != self.size or found.st_mtime_ns != self.modified:
-            raise CorruptFileError("The file was changed while it was being read.")
+            raise CorruptFileError("the file was changed while it was being read")
 
     def open(self) -> BinaryIO:
         """The file, if it is still the same."""
         if self.path is None:
-            raise CorruptFileError("The instance has no file of its own.")
+            raise CorruptFileError("the instance has no file of its own")
         try:
             stream = self.path.open("rb")
         except OSError as error:
-            raise CorruptFileError(f"The file could not be read: {error.strerror}.") from error
+            raise CorruptFileError(f"the file could not be read: {error.strerror}") from error
         try:
             self.check_unchanged(stream)
         except BaseException:
@@ -135,9 +135,9 @@ def scan(path: Path, context: ReadContext) -> Instance:
         with path.open("rb") as raw:
             status = os.fstat(raw.fileno())
             if status.st_size == 0:
-                raise CorruptFileError("The file is empty.")
+                raise CorruptFileError("the file is empty")
             if status.st_size > context.limits.file_bytes:
-                raise LimitExceededError("The file is larger than the limit for one file.")
+                raise LimitExceededError("the file is larger than the limit for one file")
             header, stream = read_header(raw, status.st_size, context.limits.header_bytes, context.scratch)
             try:
                 refuse_unwanted(header)
@@ -161,11 +161,11 @@ def scan(path: Path, context: ReadContext) -> Instance:
     except ImariumError:
         raise
     except OSError as error:
-        raise CorruptFileError(f"The file could not be read: {error.strerror or 'I/O error'}.") from error
+        raise CorruptFileError(f"the file could not be read: {error.strerror or 'I/O error'}") from error
     except (MemoryError, RecursionError) as error:
-        raise LimitExceededError("The header needs more memory than there is.") from error
+        raise LimitExceededError("the header needs more memory than there is") from error
     except Exception as error:
-        raise CorruptFileError(f"The header cannot be understood ({type(error).__name__}).") from error
+        raise CorruptFileError(f"the header cannot be understood ({type(error).__name__})") from error
 
 
 def _plain_header_bytes(header: Header, size: int) -> int | None:
@@ -198,11 +198,11 @@ def refuse_unwanted(header: Header) -> None:
     dataset = header.dataset
     media = str(header.meta.get("MediaStorageSOPClassUID", ""))
     if media == _DICOMDIR or "DirectoryRecordSequence" in dataset:
-        raise UnsupportedFileError("A DICOMDIR is a table of contents and holds no image.")
+        raise UnsupportedFileError("a DICOMDIR is a table of contents and holds no image")
     if header.pixel is None:
         kind = UID(values.uid(dataset, "SOPClassUID") or media)
         name = kind.name if kind and kind.name != str(kind) else "an unknown kind of object"
-        raise UnsupportedFileError(f"The file holds no pixel data ({name}).")
+        raise UnsupportedFileError(f"the file holds no pixel data ({name})")
 
 
 def attachment_bytes(instance: Instance, raw: BinaryIO, context: ReadContext) -> bytes:

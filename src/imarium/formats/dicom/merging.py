@@ -69,7 +69,7 @@ def merge(
     is not left out). The source is then a stack of its own.
     """
     if not compatible(stored, source.series):
-        raise InvalidRequestError("The two series cannot form one stack of frames.")
+        raise InvalidRequestError("the two series cannot form one stack of frames")
     dropped = frozenset(without)
     instances: list[Instance] = []
     origin: dict[int, tuple[int, str, dict[int, int]]] = {}
@@ -87,7 +87,7 @@ def merge(
             origin[id(instance)] = (number, item.attachment, positions)
     stacks = make_stacks(instances)
     if len(stacks) != 1:
-        raise InvalidRequestError("The two series do not form one stack: positions are taken unevenly.")
+        raise InvalidRequestError("the two series do not form one stack: positions are taken unevenly")
     stack = stacks[0]
     attachments_found: dict[str, bytes] = {}
     kept = []

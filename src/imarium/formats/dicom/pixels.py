@@ -114,34 +114,34 @@ def pixel_format(header: Header, limits: Limits) -> PixelFormat:
     """Check the Image Pixel module against the standard, the file's size and the limits."""
     dataset, element = header.dataset, header.pixel
     if element is None:
-        raise UnsupportedFileError("The file holds no pixel data.")
+        raise UnsupportedFileError("the file holds no pixel data")
     try:
         encapsulated = header.syntax.is_encapsulated
     except ValueError as error:
-        raise UnsupportedFileError(f"The transfer syntax {header.syntax} is not known.") from error
+        raise UnsupportedFileError(f"the transfer syntax {header.syntax} is not known") from error
     integers = element.keyword == "PixelData"
     bits = _required(dataset, "BitsAllocated", 1, 64)
     if bits != 1 and bits % 8:
-        raise CorruptFileError(f"Bits Allocated is {bits}; it must be 1 or a multiple of 8.")
+        raise CorruptFileError(f"Bits Allocated is {bits}; it must be 1 or a multiple of 8")
     if not integers:
         expected = 32 if element.keyword == "FloatPixelData" else 64
         if bits != expected:
-            raise CorruptFileError(f"Bits Allocated is {bits} for {expected}-bit float pixel data.")
+            raise CorruptFileError(f"Bits Allocated is {bits} for {expected}-bit float pixel data")
     elif bits not in (1, 8, 16, 32, 64):
-        raise UnsupportedFileError(f"{bits}-bit pixels cannot be kept; 1, 8, 16, 32 and 64 bits can.")
+        raise UnsupportedFileError(f"{bits}-bit pixels cannot be kept; 1, 8, 16, 32 and 64 bits can")
     samples = _required(dataset, "SamplesPerPixel", 1, 3)
     if samples == 2:
-        raise CorruptFileError("Samples per Pixel is 2; it must be 1 or 3.")
+        raise CorruptFileError("Samples per Pixel is 2; it must be 1 or 3")
     photometric = values.text(dataset, "PhotometricInterpretation")
     if photometric is None:
-        raise CorruptFileError("Photometric Interpretation is missing.")
+        raise CorruptFileError("Photometric Interpretation is missing")
     if photometric not in PHOTOMETRICS:
-        raise UnsupportedFileError("The Photometric Interpretation is not one that DICOM defines.")
+        raise UnsupportedFileError("the Photometric Interpretation is not one that DICOM defines")
     planar = values.integer(dataset, "PlanarConfiguration")
     if samples == 3 and planar not in (0, 1):
-        raise CorruptFileError("Planar Configuration is missing or neither 0 nor 1, for colour pixels.")
+        raise CorruptFileError("Planar Configuration is missing or neither 0 nor 1, for colour pixels")
     if bits == 1 and samples != 1:
-        raise UnsupportedFileError("1-bit pixels with more than one sample cannot be kept.")
+        raise UnsupportedFileError("1-bit pixels with more than one sample cannot be kept")
     result = PixelFormat(
         rows=_required(dataset, "Rows", 1, 65535),
         columns=_required(dataset, "Columns", 1, 65535),
@@ -160,15 +160,15 @@ def pixel_format(header: Header, limits: Limits) -> PixelFormat:
     )
     if result.rows * result.columns > limits.frame_pixels:
         raise LimitExceededError(
-            f"A frame of {result.rows} x {result.columns} pixels is beyond "
-            f"the limit of {limits.frame_pixels} pixels."
+            f"a frame of {result.rows} x {result.columns} pixels is beyond "
+            f"the limit of {limits.frame_pixels} pixels"
         )
     if result.frames > limits.frames:
-        raise LimitExceededError(f"{result.frames} frames are beyond the limit of {limits.frames}.")
+        raise LimitExceededError(f"{result.frames} frames are beyond the limit of {limits.frames}")
     if encapsulated:
         if element.length is not None or not integers:
             raise CorruptFileError(
-                "The transfer syntax says compressed, but the pixel data are not encapsulated."
+                "the transfer syntax says compressed, but the pixel data are not encapsulated"
             )
         return result
     return _checked_length(result, element.length, header.size - element.value)
@@ -178,16 +178,16 @@ def _checked_length(form: PixelFormat, length: int | None, available: int) -> Pi
     expected = -(-form.frame_bits * form.frames // 8)
     if length is None:
         raise CorruptFileError(
-            f"The transfer syntax says uncompressed, but the pixel data are encapsulated: "
-            f"expected {expected} bytes, found {available} at most."
+            f"the transfer syntax says uncompressed, but the pixel data are encapsulated: "
+            f"expected {expected} bytes, found {available} at most"
         )
     found = min(length, available)
     if found < expected:
-        raise CorruptFileError(f"The pixel data are cut off: expected {expected} bytes, found {found}.")
+        raise CorruptFileError(f"the pixel data are cut off: expected {expected} bytes, found {found}")
     if form.subsampled and length >= (whole := expected // 2 * 3) + whole % 2:
         raise CorruptFileError(
             f"Photometric Interpretation is YBR_FULL_422, but the pixel data are not subsampled: "
-            f"expected {expected} bytes, found {length}."
+            f"expected {expected} bytes, found {length}"
         )
     whole_frames = found * 8 // form.frame_bits
     if not form.subsampled and whole_frames > form.frames and length > expected + expected % 2:
@@ -204,7 +204,7 @@ def _frames(dataset: Dataset) -> int:
         return 1
     count = values.integer(dataset, "NumberOfFrames")
     if count is None or count < 1:
-        raise CorruptFileError("Number of Frames is not a positive number.")
+        raise CorruptFileError("Number of Frames is not a positive number")
     return count
 
 
@@ -212,9 +212,9 @@ def _required(dataset: Dataset, keyword: str, low: int, high: int) -> int:
     name = "".join(f" {sign}" if sign.isupper() else sign for sign in keyword).strip()
     value = values.integer(dataset, keyword)
     if value is None:
-        raise CorruptFileError(f"{name} is missing or no number.")
+        raise CorruptFileError(f"{name} is missing or no number")
     if not low <= value <= high:
-        raise CorruptFileError(f"{name} is {value}; it must be {low} to {high}.")
+        raise CorruptFileError(f"{name} is {value}; it must be {low} to {high}")
     return value
 
 
@@ -228,8 +228,8 @@ def read_native(stream: BinaryIO, value: int, form: PixelFormat, index: int) -> 
     found = _read_into(stream, data)
     if found < stop - swap_start:
         raise CorruptFileError(
-            f"The pixel data are cut off: expected {stop - swap_start} bytes of frame {index + 1}, "
-            f"found {found}."
+            f"the pixel data are cut off: expected {stop - swap_start} bytes of frame {index + 1}, "
+            f"found {found}"
         )
     if form.word_swapped:
         data = data.view(np.uint16).byteswap().view(np.uint8)[start - swap_start :][: stop - start].copy()
@@ -267,7 +267,7 @@ def expand_422(array: NDArray[Any], count: int) -> NDArray[Any]:
     """Y1 Y2 Cb Cr of every pixel pair as Y1 Cb Cr Y2 Cb Cr (PS3.3 C.7.6.3.1.2); `count` values."""
     out = np.empty(array.size // 2 * 3, array.dtype)
     if out.size != count:
-        raise CorruptFileError("YBR_FULL_422 pixel data need an even number of pixels.")
+        raise CorruptFileError("YBR_FULL_422 pixel data need an even number of pixels")
     out[0::6], out[3::6] = array[0::4], array[1::4]
     out[1::6] = out[4::6] = array[2::4]
     out[2::6] = out[5::6] = array[3::4]
@@ -281,17 +281,17 @@ def find_frames(stream: BinaryIO, header: Header, frames: int) -> tuple[tuple[Fr
     where that does not do, by the end-of-image marker that JPEG codestreams end with.
     """
     if header.pixel is None:
-        raise UnsupportedFileError("The file holds no pixel data.")
+        raise UnsupportedFileError("the file holds no pixel data")
     offsets, fragments, end = _fragments(stream, header.pixel.value, header.size)
     if not fragments:
-        raise CorruptFileError("The pixel data hold no compressed frame.")
+        raise CorruptFileError("the pixel data hold no compressed frame")
     origin = fragments[0][0] - 8
     extended = _extended_offsets(header.dataset)
     groups: list[Fragments]
     if extended:
         groups = [((origin + 8 + offset, length),) for offset, length in extended]
         if any(start + length > end for ((start, length),) in groups):
-            raise CorruptFileError("The Extended Offset Table points beyond the pixel data.")
+            raise CorruptFileError("the Extended Offset Table points beyond the pixel data")
     elif offsets:
         groups = _by_offsets(fragments, offsets, origin)
     elif len(fragments) == frames:
@@ -304,7 +304,7 @@ def find_frames(stream: BinaryIO, header: Header, frames: int) -> tuple[tuple[Fr
         groups = []
     if len(groups) < frames:
         found = len(groups) or len(fragments)
-        raise CorruptFileError(f"The pixel data are incomplete: expected {frames} frames, found {found}.")
+        raise CorruptFileError(f"the pixel data are incomplete: expected {frames} frames, found {found}")
     return tuple(groups[:frames]), end
 
 
@@ -319,7 +319,7 @@ def _fragments(stream: BinaryIO, start: int, size: int) -> tuple[list[int], list
         head = stream.read(8)
         if len(head) < 8:
             if not fragments:
-                raise CorruptFileError("The file is cut off at the start of its pixel data.")
+                raise CorruptFileError("the file is cut off at the start of its pixel data")
             return offsets, fragments, position
         group, element, length = struct.unpack("<HHI", head)
         position += 8
@@ -327,11 +327,11 @@ def _fragments(stream: BinaryIO, start: int, size: int) -> tuple[list[int], list
         if tag == _SEQUENCE_END:
             return offsets, fragments, position
         if tag != _ITEM:
-            raise CorruptFileError("The compressed pixel data are not made of items.")
+            raise CorruptFileError("the compressed pixel data are not made of items")
         if length == 0xFFFFFFFF or position + length > size:
             raise CorruptFileError(
-                f"The pixel data are cut off: expected {length} bytes of a compressed fragment, "
-                f"found {max(0, size - position)}."
+                f"the pixel data are cut off: expected {length} bytes of a compressed fragment, "
+                f"found {max(0, size - position)}"
             )
         if table_seen:
             fragments.append((position, length))
@@ -383,6 +383,6 @@ def read_fragments(stream: BinaryIO, fragments: Fragments) -> bytes:
         parts.append(stream.read(length))
         if len(parts[-1]) != length:
             raise CorruptFileError(
-                f"The pixel data are cut off: expected {length} bytes, found {len(parts[-1])}."
+                f"the pixel data are cut off: expected {length} bytes, found {len(parts[-1])}"
             )
     return b"".join(parts)

@@ -88,7 +88,7 @@ class _Assembly:
                 yield Refusal(instance.path, error)
                 continue
             except Exception as error:
-                reason = f"The file cannot be understood ({type(error).__name__})."
+                reason = f"the file cannot be understood ({type(error).__name__})"
                 yield Refusal(instance.path, CorruptFileError(reason))
                 continue
             sound.append(instance)
@@ -97,14 +97,14 @@ class _Assembly:
         except Exception as error:
             for instance in sound:
                 assert instance.path is not None
-                reason = f"The series cannot be put in order ({type(error).__name__})."
+                reason = f"the series cannot be put in order ({type(error).__name__})"
                 yield Refusal(instance.path, CorruptFileError(reason))
             return
         for stack in stacks:
             if len(stack.frames) > self._context.limits.frames:
                 for instance in stack.instances:
                     assert instance.path is not None
-                    reason = f"{len(stack.frames)} frames in one series are beyond the limit."
+                    reason = f"{len(stack.frames)} frames in one series are beyond the limit"
                     yield Refusal(instance.path, LimitExceededError(reason))
                 continue
             yield _source_series(stack, [prepared[id(instance)] for instance in stack.instances])
@@ -124,7 +124,7 @@ class _Assembly:
                     images = self._spool(instance, raw, spools[key])
                 instance.check_unchanged(raw)
         except OSError as error:
-            raise CorruptFileError(f"The file could not be read: {error.strerror or 'I/O error'}.") from error
+            raise CorruptFileError(f"the file could not be read: {error.strerror or 'I/O error'}") from error
         file = SourceFile(instance.path, instance.size, digest, instance.sop_uid)
         return _Prepared(file, header_bytes, images)
 

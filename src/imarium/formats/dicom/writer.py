@@ -44,12 +44,12 @@ class DicomWriter:
         """
         if rendition.source.format != "dicom":
             raise ExportRefusedError(
-                f"A series that came as {rendition.source.format} cannot be written as DICOM: what DICOM "
-                "must say of it was never known. Choose the source's own format, or NIfTI."
+                f"a series that came as {rendition.source.format} cannot be written as DICOM: what DICOM "
+                "must say of it was never known. Choose the source's own format, or NIfTI"
             )
         index = read_index(rendition.attachments)
         if len(index.frames) != rendition.series.frames:
-            raise IntegrityError("The kept frame index does not fit the series.")
+            raise IntegrityError("the kept frame index does not fit the series")
         targets = _targets(destination, len(index.instances))
         written: list[Path] = []
         try:
@@ -59,9 +59,9 @@ class DicomWriter:
                 with contextlib.suppress(OSError):
                     path.unlink()
             if isinstance(error, OSError):
-                raise StorageError(f"The DICOM files could not be written: {error.strerror}.") from error
+                raise StorageError(f"the DICOM files could not be written: {error.strerror}") from error
             if isinstance(error, Exception) and not isinstance(error, ImariumError):
-                reason = f"The kept headers cannot be written again ({type(error).__name__})."
+                reason = f"the kept headers cannot be written again ({type(error).__name__})"
                 raise IntegrityError(reason) from error
             raise
         return targets
@@ -109,12 +109,12 @@ class _Writing:
             for frame, reference in zip(self._rendition.frames, self._index.frames, strict=False):
                 if frame.shape != series.frame_shape or frame.dtype != np.dtype(series.dtype):
                     raise IntegrityError(
-                        f"A frame is {frame.shape} {frame.dtype}, not {series.frame_shape} {series.dtype}."
+                        f"a frame is {frame.shape} {frame.dtype}, not {series.frame_shape} {series.dtype}"
                     )
                 self._put(reference.instance, reference.number, frame)
                 count += 1
             if count != series.frames:
-                raise IntegrityError(f"{series.frames} frames were expected, {count} came.")
+                raise IntegrityError(f"{series.frames} frames were expected, {count} came")
         finally:
             for output in self._open.values():
                 output.stream.close()
@@ -153,7 +153,7 @@ class _Writing:
         if length > _LONGEST:
             raise ExportRefusedError(
                 f"{length} bytes of pixels are more than one uncompressed DICOM file can hold; "
-                "export a lower resolution, or another format."
+                "export a lower resolution, or another format"
             )
         buffer: Frame | None = None
         if mosaic is not None:
@@ -173,7 +173,7 @@ class _Writing:
         try:
             header = parse_part10(rendition.attachments[stored.attachment])
         except KeyError as error:
-            raise IntegrityError("The kept header of an instance is missing.") from error
+            raise IntegrityError("the kept header of an instance is missing") from error
         dataset, meta = header.dataset, header.meta
         little = header.little_endian
         uid = values.text(dataset, "SOPInstanceUID") or stored.sop_uid
