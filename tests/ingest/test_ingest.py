@@ -4,7 +4,6 @@ import gzip
 import os
 import shutil
 from collections import Counter
-from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -15,7 +14,7 @@ from pydicom.uid import generate_uid
 from imarium.archive import Archive
 from imarium.errors import StorageError
 from imarium.formats.dicom import reader as dicom_reader
-from imarium.ingest import Status, Summary, ahead
+from imarium.ingest import Status, Summary
 from imarium.pack import PackWriter
 from imarium.settings import Settings
 
@@ -254,7 +253,7 @@ def test_a_slice_that_breaks_after_its_header_was_read_does_not_take_its_series_
     read = dicom_reader.DicomReader.read
 
     def change_then_read(self, paths, context):
-        for found in read(self, paths, replace(context, offer=None)):
+        for found in read(self, paths, context):
             if victim in paths and victim.stat().st_size > 1000:
                 victim.write_bytes(victim.read_bytes()[:1000])
             yield found
@@ -264,17 +263,3 @@ def test_a_slice_that_breaks_after_its_header_was_read_does_not_take_its_series_
     assert statuses(outcomes) == {"taken": 11, "refused": 1}
     assert [outcome.path for outcome in outcomes if outcome.status is Status.REFUSED] == [victim]
     assert_clean(archive)
-
-
-def test_frames_encoded_ahead_are_those_of_the_series(archive, phantom, tmp_path, monkeypatch):
-    """With no budget, part of the budget and all of it, the stored pixels are the same."""
-    stored = []
-    for number, budget in enumerate((0, 96 * 96 * 2 * 5, 1 << 30)):
-        monkeypatch.setattr(ahead, "_BUDGET_BYTES", budget)
-        fresh = Archive(Settings(home=tmp_path / f"home-{number}", threads=2))
-        (uid,) = {outcome.series for outcome in take(fresh, phantom / "dicom")}
-        stored.append(np.asarray(fresh.streaming.volume(uid)))
-        assert_clean(fresh)
-        fresh.close()
-    np.testing.assert_array_equal(stored[0], stored[1])
-    np.testing.assert_array_equal(stored[0], stored[2])

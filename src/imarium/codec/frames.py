@@ -164,11 +164,9 @@ def _decode_htj2k(
 
 
 def encode_frames(
-    frames: Iterable[Frame | Future[EncodedFrame]], series: Series, decompositions: int, threads: int
+    frames: Iterable[Frame], series: Series, decompositions: int, threads: int
 ) -> Iterator[EncodedFrame]:
     """Encode and verify frames in order on several threads; holds at most two frames a thread.
-
-    A frame may come as a future that encodes it elsewhere.
 
     Raises IntegrityError if a frame's shape or type is not the series', or their number differs.
     """
@@ -178,15 +176,12 @@ def encode_frames(
         pending: deque[Future[EncodedFrame]] = deque()
         try:
             for frame in frames:
-                if isinstance(frame, Future):
-                    pending.append(frame)
-                elif frame.shape != shape or frame.dtype != dtype:
+                if frame.shape != shape or frame.dtype != dtype:
                     raise IntegrityError(
                         f"frame {count} is {frame.dtype.name} {frame.shape}, the series {dtype.name} {shape}"
                     )
-                else:
-                    pending.append(pool.submit(encode_frame, frame, series, decompositions))
                 count += 1
+                pending.append(pool.submit(encode_frame, frame, series, decompositions))
                 if len(pending) >= 2 * threads:
                     yield pending.popleft().result()
             if count != series.frames:

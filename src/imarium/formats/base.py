@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -11,8 +11,7 @@ from typing import Protocol
 from blake3 import blake3
 
 from imarium.errors import ImariumError, LimitExceededError
-from imarium.model import Rendition, Series, SourceSeries
-from imarium.model.series import Frame
+from imarium.model import Rendition, SourceSeries
 from imarium.settings import Limits
 
 _CHUNK_BYTES = 1 << 20
@@ -44,8 +43,6 @@ class ReadContext:
     scratch: Path
     digests: Mapping[Path, str] = field(default_factory=dict)
     """Digests of files that are known already, so that no file is hashed twice."""
-    offer: Callable[[Path, Series, Callable[[], Frame]], None] | None = None
-    """Takes the one frame of a file as soon as its header is known, before its series is."""
 
     def digest_of(self, path: Path) -> str:
         """BLAKE3 of a file's bytes, hex; see `file_digest`."""

@@ -22,7 +22,6 @@ from imarium.errors import (
 )
 from imarium.formats import dicom, recognise
 from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
-from imarium.ingest.ahead import EncodeAhead
 from imarium.ingest.outcome import Observer, Outcome, Silent, Status
 from imarium.ingest.scan import scan, unreadable
 from imarium.model import Series, SourceSeries
@@ -66,7 +65,6 @@ class _Run:
     collection: str
     watch: Observer
     context: ReadContext
-    ahead: EncodeAhead
 
 
 class Ingest:
@@ -102,11 +100,8 @@ class Ingest:
         batches: dict[str, tuple[Reader, list[Path]]] = {}
         digests: dict[Path, str] = {}
         context = self._context(digests)
-        with (
-            ThreadPoolExecutor(self._settings.threads, thread_name_prefix="look") as pool,
-            EncodeAhead(self._settings.threads) as ahead,
-        ):
-            run = _Run(collection, watch, replace(context, offer=ahead.offer), ahead)
+        run = _Run(collection, watch, context)
+        with ThreadPoolExecutor(self._settings.threads, thread_name_prefix="look") as pool:
             for first in range(0, len(files), _LOOKED_AT_ONCE):
                 group = files[first : first + _LOOKED_AT_ONCE]
                 looks = list(pool.map(lambda item: self._look(item[0]), group))
@@ -125,8 +120,8 @@ class Ingest:
                             batches.setdefault(look.reader.name, (look.reader, []))[1].append(path)
                         else:
                             yield from self._read([path], look.reader, run)
-            for reader, members in batches.values():
-                yield from self._read(members, reader, run)
+        for reader, members in batches.values():
+            yield from self._read(members, reader, run)
 
     def _context(self, digests: Mapping[Path, str]) -> ReadContext:
         try:
@@ -248,8 +243,9 @@ class Ingest:
         size = sum(file.size for file in source.files)
 
         def watched() -> Iterator[EncodedFrame]:
-            frames = run.ahead.frames(source)
-            for encoded in encode_frames(frames, series, decompositions, self._settings.threads):
+            for encoded in encode_frames(
+                source.read_frames(), series, decompositions, self._settings.threads
+            ):
                 run.watch.advanced(size / series.frames)
                 yield encoded
 

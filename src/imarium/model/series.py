@@ -151,8 +151,6 @@ class SourceSeries:
     """
     attachments: Mapping[str, bytes] = field(default_factory=dict)
     """What the writers of the source's format need beyond pixels (headers), kept in the pack."""
-    frame_paths: tuple[Path, ...] = ()
-    """The file that each frame is the only one of; empty if files hold several frames."""
     patient_id: str | None = None
     """Identifies the subject inside the archive; never leaves it in clear."""
 

@@ -179,11 +179,6 @@ def _dimensions(volumes: list[list[int]]) -> tuple[int, ...]:
     return (len(volumes), len(volumes[0])) if len(volumes) > 1 else (len(volumes[0]),)
 
 
-def frame_facts(instance: Instance) -> Series:
-    """The facts of the one frame of an instance, whatever series it ends up in."""
-    return series_of(Stack((instance,), (FrameReference(0, 0),), (1,), None, ()))
-
-
 def series_of(stack: Stack) -> Series:
     """The facts of a stack."""
     head = stack.instances[stack.frames[0].instance]

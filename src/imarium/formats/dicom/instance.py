@@ -96,17 +96,6 @@ class Instance:
         grid = 1 if self.mosaic is None else self.mosaic.grid
         return self.form.rows // grid, self.form.columns // grid
 
-    @property
-    def single(self) -> bool:
-        """Whether it is one uncompressed frame that needs nothing but its own file."""
-        return (
-            self.path is not None
-            and self.form.frames == 1
-            and self.mosaic is None
-            and self.fragments is None
-            and not self.deflated
-        )
-
     def check_unchanged(self, stream: BinaryIO) -> None:
         """Raise if the file on disk is no longer the one whose header was read."""
         found = os.fstat(stream.fileno())

@@ -224,7 +224,7 @@ def read_native(stream: BinaryIO, value: int, form: PixelFormat, index: int) -> 
     start, stop = first_bit // 8, -(-(first_bit + form.frame_bits) // 8)
     swap_start, swap_stop = (start - start % 2, stop + stop % 2) if form.word_swapped else (start, stop)
     stream.seek(value + swap_start)
-    data = np.zeros(swap_stop - swap_start, np.uint8)  # ours, so it may be changed in place
+    data = np.empty(swap_stop - swap_start, np.uint8)  # ours, so it may be changed in place
     found = _read_into(stream, data)
     if found < stop - swap_start:
         raise CorruptFileError(
@@ -247,11 +247,19 @@ def read_native(stream: BinaryIO, value: int, form: PixelFormat, index: int) -> 
     else:
         array = array.reshape(form.rows, form.columns, form.samples)
     array = np.ascontiguousarray(array)
-    if form.keyword == "PixelData" and form.bits_stored < form.bits_allocated:
+    if form.keyword == "PixelData" and form.bits_stored < form.bits_allocated and _beyond(array, form):
         shift = form.bits_allocated - form.bits_stored
         np.left_shift(array, shift, out=array)
         np.right_shift(array, shift, out=array)
     return array
+
+
+def _beyond(array: NDArray[Any], form: PixelFormat) -> bool:
+    """Whether anything lies in the bits above Bits Stored, such as overlays of old."""
+    if form.signed:
+        limit = 1 << (form.bits_stored - 1)
+        return bool(array.max() >= limit or array.min() < -limit)
+    return int(array.max()) >> form.bits_stored != 0
 
 
 def _read_into(stream: BinaryIO, data: NDArray[np.uint8]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +14,7 @@ from imarium.formats.dicom import header
 from imarium.formats.dicom.attachments import INDEX, attachment_name, stored_instance, write_index
 from imarium.formats.dicom.decoder_client import DecoderPool, pool_for
 from imarium.formats.dicom.frames import FrameSource, NativeImages, Spool, SpooledImages
-from imarium.formats.dicom.grouping import Stack, frame_facts, make_stacks, series_of
+from imarium.formats.dicom.grouping import Stack, make_stacks, series_of
 from imarium.formats.dicom.header import InflatedStream, read_header
 from imarium.formats.dicom.instance import Instance, attachment_bytes, scan
 from imarium.formats.dicom.pixels import read_fragments, read_native
@@ -51,8 +50,6 @@ class DicomReader:
             instance.occurrence = seen.get(instance.sop_uid, 0)
             seen[instance.sop_uid] = instance.occurrence + 1
             by_series.setdefault(instance.series_uid, []).append(instance)
-            if context.offer is not None and instance.single and not instance.occurrence:
-                context.offer(path, frame_facts(instance), partial(NativeImages(instance).image, 0))
         for uid in list(by_series):
             yield from _Assembly(by_series.pop(uid), context).run()
 
@@ -162,13 +159,6 @@ def _range(bits: int, signed: bool) -> tuple[int, int]:
     return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
 
 
-def _frame_paths(stack: Stack) -> tuple[Path, ...]:
-    paths = [stack.instances[frame.instance].path for frame in stack.frames]
-    if not all(instance.single for instance in stack.instances):
-        return ()
-    return tuple(path for path in paths if path is not None)
-
-
 def _source_series(stack: Stack, prepared: list[_Prepared]) -> SourceSeries:
     attachments: dict[str, bytes] = {}
     stored = []
@@ -182,7 +172,6 @@ def _source_series(stack: Stack, prepared: list[_Prepared]) -> SourceSeries:
     return SourceSeries(
         series=series_of(stack),
         files=tuple(ready.file for ready in prepared),
-        frame_paths=_frame_paths(stack),
         read_frames=FrameSource(stack.instances, [ready.images for ready in prepared], stack.frames),
         attachments=attachments,
         patient_id=head.facts.patient_id,
