@@ -189,8 +189,10 @@ def _read(path: Path, context: ReadContext) -> SourceSeries:
     with opened(path, context.limits) as (stream, facts):
         packed = stream.read(2) == _GZIP
         stream.seek(0)
-        unpack = _unpack_gzip if packed else _scan_plain
-        source = unpack(stream, facts.st_size, context)
+        if packed:
+            source = _unpack_gzip(stream, facts.st_size, context)
+        else:
+            source = _scan_plain(stream, facts.st_size, context, path)
     series = _series(source)
     if source.voxels is None:
         frames = functools.partial(_frames_of_file, path, facts, source.layout)
@@ -287,7 +289,7 @@ def _too_long(layout: _Layout) -> CorruptFileError:
     )
 
 
-def _scan_plain(stream: BinaryIO, size: int, context: ReadContext) -> _Unpacked:
+def _scan_plain(stream: BinaryIO, size: int, context: ReadContext, path: Path) -> _Unpacked:
     """Check and digest an uncompressed file."""
     layout = parse_header(stream.read(540), context.limits)
     if size < layout.end:
@@ -295,18 +297,12 @@ def _scan_plain(stream: BinaryIO, size: int, context: ReadContext) -> _Unpacked:
     if size > layout.end + TRAILER_BYTES:
         raise _too_long(layout)
     stream.seek(0)
-    hasher = blake3()
     head = stream.read(layout.offset)
-    hasher.update(head)
-    left = layout.end - len(head)
-    while left > 0 and (chunk := stream.read(min(CHUNK, left))):
-        hasher.update(chunk)
-        left -= len(chunk)
+    stream.seek(layout.end)
     trailer = stream.read(TRAILER_BYTES + 1)
-    if left or len(trailer) != size - layout.end:
+    if len(head) != layout.offset or len(trailer) != size - layout.end:
         raise CorruptFileError("the file changed while it was read")
-    hasher.update(trailer)
-    digest = hasher.digest()
+    digest = bytes.fromhex(context.digest_of(path))
     return _Unpacked(layout, digest.hex(), digest, head, trailer, (), None)
 
 
