@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
 from imarium.access import Accounts, site_secret
 from imarium.catalog import Catalog
 from imarium.errors import StorageError
@@ -10,18 +15,21 @@ from imarium.settings import Settings
 from imarium.store import open_local
 from imarium.streaming import Streaming
 
+_STALE_SECONDS = 24 * 3600.0
+
 
 class Archive:
     """What a face needs: `catalog`, `ingest`, `streaming` and `accounts` over the same home."""
 
     def __init__(self, settings: Settings) -> None:
         try:
-            settings.home.mkdir(parents=True, exist_ok=True)
+            settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StorageError(
                 f"the home folder cannot be made: {error.strerror}; choose another with --home"
             ) from error
         self.settings = settings
+        _forget_stale_work(settings.scratch)
         secret = site_secret(settings.home)
         store = open_local(settings.objects)
         self.catalog = Catalog(settings.database_url)
@@ -32,3 +40,15 @@ class Archive:
     def close(self) -> None:
         """Release the catalog's connections."""
         self.catalog.close()
+
+
+def _forget_stale_work(scratch: Path) -> None:
+    """Remove uploads and half-written files that a process left which was ended more than a day ago."""
+    for left in (*scratch.glob("*"), *scratch.glob("uploads/*")):
+        with suppress(OSError):
+            if left.name == "uploads" or time.time() - left.stat().st_mtime < _STALE_SECONDS:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()

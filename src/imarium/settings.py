@@ -14,6 +14,8 @@ class Limits:
 
     frame_pixels: int = 1 << 28
     """Pixels of one frame (rows x columns); 2**28 is 16,384 x 16,384."""
+    frame_bytes: int = 1 << 30
+    """Bytes of one uncompressed frame; encoding one takes several times that."""
     frames: int = 1 << 20
     """Frames of one series."""
     file_bytes: int = 1 << 40

@@ -1,5 +1,6 @@
 """The catalog: pages, stacks, sources, tombstones and migrations."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,19 +90,38 @@ def test_sources_are_known_by_content(catalog):
     catalog.ensure_collection("c")
     catalog.add_series("c", new("1.5", files=(file("a"), file("b"))))
     catalog.add_sources("1.5", [file("c"), file("a")])
-    assert catalog.known_sources(["a", "c", "zz"]) == {"a": "1.5", "c": "1.5"}
+    assert catalog.known_sources(["a", "c", "zz"]) == {"a": ("1.5", "c"), "c": ("1.5", "c")}
     assert catalog.get_series("1.5").source_bytes == 80
 
 
 def test_growing_leaves_a_tombstone(catalog):
     catalog.ensure_collection("c")
     catalog.add_series("c", new("1.5", files=(file("a"),)))
-    catalog.replace_series(new("1.5", pack="packs/second", files=(file("b"),)))
+    catalog.replace_series(new("1.5", pack="packs/second", files=(file("b"),)), "packs/1.5")
     assert [pack.key for pack in catalog.packs()] == ["packs/second"]
     assert catalog.get_pack("packs/1.5").key == "packs/1.5"  # readers of an old manifest still find it
     assert catalog.get_series("1.5").source_bytes == 80
     with pytest.raises(NotFoundError):
-        catalog.replace_series(new("8.8"))
+        catalog.replace_series(new("8.8"), "packs/second")
+
+
+def test_growing_from_a_pack_that_was_replaced_meanwhile_is_refused(catalog):
+    catalog.ensure_collection("c")
+    catalog.add_series("c", new("1.5", files=(file("a"),)))
+    catalog.replace_series(new("1.5", pack="packs/theirs", files=(file("b"),)), "packs/1.5")
+    with pytest.raises(ConcurrentWriteError):
+        catalog.replace_series(new("1.5", pack="packs/ours", files=(file("c"),)), "packs/1.5")
+    assert [pack.key for pack in catalog.packs()] == ["packs/theirs"]
+    assert catalog.known_sources(["a", "b", "c"]).keys() == {"a", "b"}
+
+
+def test_first_commands_at_once_find_one_schema(tmp_path):
+    url = f"sqlite:///{tmp_path / 'new.sqlite'}"
+    with ThreadPoolExecutor(6) as pool:
+        catalogs = list(pool.map(lambda _: Catalog(url), range(6)))
+    for catalog in catalogs:
+        assert catalog.collections() == []
+        catalog.close()
 
 
 def test_migrations_give_the_tables(catalog, tmp_path):

@@ -3,7 +3,11 @@
 import gzip
 import os
 import shutil
+import stat
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -263,3 +267,101 @@ def test_a_slice_that_breaks_after_its_header_was_read_does_not_take_its_series_
     assert statuses(outcomes) == {"taken": 11, "refused": 1}
     assert [outcome.path for outcome in outcomes if outcome.status is Status.REFUSED] == [victim]
     assert_clean(archive)
+
+
+def test_parts_of_one_series_at_the_same_time_all_arrive(phantom, tmp_path):
+    """Three archives over one home, as processes would have, each with a third of the slices."""
+    files = sorted((phantom / "dicom").iterdir())
+    archives = [Archive(Settings(home=tmp_path / "home", threads=1)) for _ in range(3)]
+    take(archives[0], files[0])
+    together = threading.Barrier(3)
+
+    def ingest(number):
+        together.wait()
+        return take(archives[number], *files[1 + number :: 3])
+
+    with ThreadPoolExecutor(3) as pool:
+        outcomes = [outcome for part in pool.map(ingest, range(3)) for outcome in part]
+    assert {outcome.status for outcome in outcomes} == {Status.TAKEN}
+    (record,) = archives[0].catalog.series()[0]
+    assert record.series.frames == 12
+    assert [outcome.error for outcome in archives[0].streaming.verify()] == [None]
+    for archive in archives:
+        archive.close()
+
+
+def test_collections_do_not_mix(archive, phantom):
+    """Known content says where it is; further slices for another collection stay there."""
+    files = sorted((phantom / "dicom").iterdir())
+    take(archive, *files[:6], collection="a")
+    known = take(archive, *files[:6], collection="b")
+    assert {outcome.reason for outcome in known} == {
+        "the same content was taken in before, in collection 'a'"
+    }
+    assert [record.name for record in archive.catalog.collections()] == ["a"]
+    take(archive, *files[6:], collection="b")
+    counts = {record.name: record.series for record in archive.catalog.collections()}
+    assert counts == {"a": 1, "b": 1}
+    assert [record.series.frames for record in archive.catalog.series()[0]] == [6, 6]
+
+
+def test_many_links_and_deep_folders_end_soon(archive, nifti, tmp_path):
+    web = tmp_path / "web"
+    for number in range(8):
+        (web / str(number)).mkdir(parents=True)
+    for number in range(8):
+        for other in range(8):
+            (web / str(number) / f"to-{other}").symlink_to(web / str(other))
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    descriptor = os.open(deep, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=descriptor)
+        descriptor, old = os.open("d", os.O_RDONLY, dir_fd=descriptor), descriptor
+        os.close(old)
+    os.close(descriptor)
+    outcomes = take(archive, web, deep, nifti)
+    assert outcomes[-1].status is Status.TAKEN
+    assert sum("loop" in outcome.reason for outcome in outcomes[:-1]) >= 8
+    assert len(outcomes) < 100
+
+
+def test_an_image_beyond_memory_is_refused_and_the_next_is_taken(archive, nifti, phantom, monkeypatch):
+    write = archive.ingest._write
+    calls = []
+
+    def first_fails(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError
+        return write(*arguments)
+
+    monkeypatch.setattr(archive.ingest, "_write", first_fails)
+    outcomes = take(archive, nifti, phantom / "phantom.nii.gz")
+    assert [outcome.status for outcome in outcomes] == [Status.REFUSED, Status.TAKEN]
+    assert "memory" in outcomes[0].reason
+
+
+def test_the_home_folder_is_private(archive):
+    assert stat.S_IMODE(archive.settings.home.stat().st_mode) == 0o700
+
+
+def test_work_that_a_killed_process_left_is_cleaned_up(archive):
+    scratch = archive.settings.scratch
+    (scratch / "pack-old").mkdir(parents=True)
+    (scratch / "pack-old" / "pack").write_bytes(b"half")
+    (scratch / "file-old").write_bytes(b"half")
+    (scratch / "pack-new").mkdir()
+    for name in ("pack-old", "file-old"):
+        os.utime(scratch / name, (0, 0))
+    Archive(archive.settings).close()
+    assert [path.name for path in scratch.iterdir()] == ["pack-new"]
+
+
+def test_a_frame_of_more_bytes_than_the_limit_is_refused(archive, phantom, monkeypatch):
+    limits = replace(archive.settings.limits, frame_bytes=96 * 96 * 2 - 1)
+    small = Archive(replace(archive.settings, limits=limits))
+    outcomes = take(small, phantom / "phantom.nii.gz")
+    small.close()
+    assert outcomes[0].status is Status.REFUSED
+    assert "beyond the limit" in outcomes[0].reason

@@ -1,7 +1,9 @@
 """Packs: what is written comes back, from any offset, and damage is found."""
 
+import tracemalloc
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 
@@ -147,6 +149,16 @@ def test_a_short_answer_is_noticed(pack):
     index = read_index(fetch_of(pack), len(pack), "1.2.3.4")
     with pytest.raises(IntegrityError, match="were asked for"):
         LevelReader(index, lambda start, stop: pack[start : stop - 1], 0).volume()
+
+
+def test_a_bomb_in_place_of_an_index_is_not_inflated():
+    bomb = imagecodecs.zstd_encode(bytes(1 << 29))
+    assert len(bomb) < 1 << 20
+    tracemalloc.start()
+    with pytest.raises(IntegrityError):
+        SeriesIndex.from_bytes(bomb)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_another_major_version_is_refused(pack):

@@ -160,8 +160,18 @@ def test_verify_finds_a_flipped_byte_and_a_lost_pack(stored, archive):
     first.write_bytes(data)
     second.unlink()
     errors = [outcome.error for outcome in streaming.verify()]
-    assert "checksum" in errors[0]
+    assert "do not match its digest" in errors[0]
     assert "no such object" in errors[1]
+
+
+@pytest.mark.parametrize("position", [3, 20, -44, -20, -1])
+def test_verify_looks_at_every_byte_of_a_pack(stored, archive, position):
+    """Header, body, directory and footer, reserved bytes too."""
+    path = archive.settings.objects / archive.catalog.packs()[0].key
+    data = bytearray(path.read_bytes())
+    data[position] ^= 4
+    path.write_bytes(data)
+    assert [outcome.error is None for outcome in archive.streaming.verify()] == [False, True]
 
 
 @pytest.mark.parametrize("text", ["", "40", "40,", "a,b", "40,0", "nan,100", "40,400,1", "0,inf"])

@@ -18,7 +18,7 @@ def site_secret(home: Path) -> bytes:
     """The installation's key, made on first use and readable by its owner alone."""
     path = home / _NAME
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = home / f"{_NAME}.{secrets.token_hex(8)}"
         if not path.exists():
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

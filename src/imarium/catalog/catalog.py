@@ -7,13 +7,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, Select, create_engine, event, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Engine,
+    Select,
+    create_engine,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError as UniqueViolation
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, contains_eager, sessionmaker
@@ -73,12 +84,19 @@ class Catalog:
         config.set_main_option("script_location", str(_MIGRATIONS))
         head = ScriptDirectory.from_config(config).get_current_head()
         try:
+            with self._engine.connect() as connection:
+                if _revision(connection) == head:
+                    return
             with self._engine.begin() as connection:
-                if MigrationContext.configure(connection).get_current_revision() != head:
+                if connection.dialect.name == "sqlite":
+                    # Of two first commands at once, the second waits here and finds the tables made.
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                if _revision(connection) != head:
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
         except SQLAlchemyError as error:
-            raise StorageError(f"the catalog could not be opened: {error}") from error
+            cause = getattr(error, "orig", None) or type(error).__name__
+            raise StorageError(f"the catalog could not be opened: {cause}") from error
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -163,17 +181,19 @@ class Catalog:
             )
             return [_record(row) for row in rows]
 
-    def known_sources(self, digests: Sequence[str]) -> dict[str, str]:
-        """Which of these file digests were taken in, and as part of which series."""
-        known: dict[str, str] = {}
+    def known_sources(self, digests: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Which of these file digests were taken in, and as part of which (series, collection)."""
+        known: dict[str, tuple[str, str]] = {}
         with self.session() as session:
             for first in range(0, len(digests), _BATCH):
                 query = (
-                    select(Source.digest, SeriesRow.uid)
+                    select(Source.digest, SeriesRow.uid, Collection.name)
                     .join(SeriesRow, SeriesRow.id == Source.series_id)
+                    .join(Study, Study.id == SeriesRow.study_id)
+                    .join(Collection, Collection.id == Study.collection_id)
                     .where(Source.digest.in_(digests[first : first + _BATCH]))
                 )
-                known.update({digest: uid for digest, uid in session.execute(query)})  # noqa: C416
+                known.update({digest: (uid, name) for digest, uid, name in session.execute(query)})
         return known
 
     def get_pack(self, key: str) -> PackRecord:
@@ -201,8 +221,12 @@ class Catalog:
         except UniqueViolation:
             pass  # another process was quicker
 
-    def add_series(self, collection: str, new: NewSeries) -> None:
-        """Make a stored series known. Raises ConcurrentWriteError if its UID is known."""
+    def add_series(self, collection: str, new: NewSeries, description: str = "") -> None:
+        """Make a stored series known; its collection is made if missing.
+
+        Raises ConcurrentWriteError if its UID is known.
+        """
+        self.ensure_collection(collection, description)
         with self._unique(), self.session() as session:
             row = SeriesRow(uid=new.series.uid, base_uid=new.base_uid, study=_study(session, collection, new))
             _fill(session, row, new)
@@ -210,13 +234,28 @@ class Catalog:
             session.flush()
             _add_sources(session, row.id, new.files)
 
-    def replace_series(self, new: NewSeries) -> None:
-        """Point a series to a new pack that holds more frames; the old pack gets its tombstone."""
+    def replace_series(self, new: NewSeries, grown_from: str) -> None:
+        """Point a series to a new pack that holds more frames; the old pack gets its tombstone.
+
+        `grown_from` is the key of the pack whose frames the new one repeats. Raises ConcurrentWriteError
+        if the series has another pack by now, whose frames would be lost.
+        """
         with self._unique(), self.session() as session:
             row = session.scalar(select(SeriesRow).where(SeriesRow.uid == new.series.uid))
-            if row is None:
+            old = session.scalar(select(Pack.id).where(Pack.key == grown_from))
+            if row is None or old is None:
                 raise NotFoundError("the series that should grow is not in the catalog")
-            old = row.pack_id
+            pack = _pack(session, new)
+            session.flush()
+            # One statement, so that of two writers only one finds the pack that it grew from.
+            won = session.execute(
+                update(SeriesRow)
+                .where(SeriesRow.id == row.id, SeriesRow.pack_id == old)
+                .values(pack_id=pack.id)
+            )
+            if cast("CursorResult[Any]", won).rowcount != 1:
+                raise ConcurrentWriteError("another process added to the series at the same time")
+            session.refresh(row)
             _fill(session, row, new)
             session.flush()
             session.execute(update(Pack).where(Pack.id == old, Pack.id != row.pack_id).values(replaced=now()))
@@ -236,6 +275,10 @@ class Catalog:
             yield
         except UniqueViolation as error:
             raise ConcurrentWriteError("another process stored the same content at the same time") from error
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def _engine(url: str) -> Engine:
@@ -312,12 +355,17 @@ def _subject(session: Session, owner: Collection, pseudonym: str | None) -> Subj
     return found or Subject(collection_id=owner.id, pseudonym=pseudonym)
 
 
-def _fill(session: Session, row: SeriesRow, new: NewSeries) -> None:
+def _pack(session: Session, new: NewSeries) -> Pack:
     pack = session.scalar(select(Pack).where(Pack.key == new.pack.key))
     if pack is None:
         pack = Pack(key=new.pack.key, size=new.pack.size, digest=new.pack.digest)
+        session.add(pack)
     pack.replaced = None
-    row.pack = pack
+    return pack
+
+
+def _fill(session: Session, row: SeriesRow, new: NewSeries) -> None:
+    row.pack = _pack(session, new)
     row.index_start, row.index_stop = new.index_span
     row.levels, row.lane = new.levels, new.lane
     row.modality, row.facts = new.series.modality, new.series.to_json()

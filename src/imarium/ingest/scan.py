@@ -14,32 +14,36 @@ from imarium.formats.base import Refusal
 def scan(paths: Iterable[Path]) -> Iterator[Path | Refusal]:
     """Regular files below `paths`, each folder in the order of its names; symbolic links are followed.
 
-    A refusal stands for whatever cannot be looked at: a missing path, a loop, a device.
+    Every folder is looked at once, however many links lead there. A refusal stands for whatever cannot
+    be looked at: a missing path, a folder that leads back into itself, a device.
     """
-    for path in paths:
-        yield from _visit(path, ())
-
-
-def _visit(path: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path | Refusal]:
-    """`above` holds device and inode of the folders that lead here."""
-    try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode):
-            yield path
-            return
-        if not stat.S_ISDIR(status.st_mode):
-            yield Refusal(path, UnsupportedFileError("neither a file nor a folder"))
-            return
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
-            yield Refusal(path, RefusedFileError("a loop: this folder leads back into itself"))
-            return
-        names = sorted(os.listdir(path))
-    except OSError as error:
-        yield Refusal(path, unreadable(error))
-        return
-    for name in names:
-        yield from _visit(path / name, (*above, identity))
+    seen: set[tuple[int, int]] = set()
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [
+        (path, frozenset()) for path in reversed(list(paths))
+    ]
+    while waiting:
+        path, above = waiting.pop()
+        try:
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                yield path
+                continue
+            if not stat.S_ISDIR(status.st_mode):
+                yield Refusal(path, UnsupportedFileError("neither a file nor a folder"))
+                continue
+            identity = (status.st_dev, status.st_ino)
+            if identity in above:
+                yield Refusal(path, RefusedFileError("a loop: this folder leads back into itself"))
+                continue
+            if identity in seen:
+                continue
+            seen.add(identity)
+            names = sorted(os.listdir(path), reverse=True)
+        except OSError as error:
+            yield Refusal(path, unreadable(error))
+            continue
+        inside = above | {identity}
+        waiting.extend((path / name, inside) for name in names)
 
 
 def unreadable(error: OSError) -> RefusedFileError:

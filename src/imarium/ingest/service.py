@@ -16,6 +16,7 @@ from imarium.errors import (
     ImariumError,
     IntegrityError,
     InvalidRequestError,
+    LimitExceededError,
     RefusedFileError,
     StorageError,
     UnrecognisedFileError,
@@ -31,6 +32,9 @@ from imarium.store import ObjectStore
 
 _LOOKED_AT_ONCE = 512
 """Files that are hashed, and looked for in the catalog, together."""
+
+_MOST_TRIES = 20
+"""How often a series is tried again because others keep adding to it."""
 
 _SEPARATOR = "-"
 """Between a Series Instance UID and the number of a stack that is kept apart from the first."""
@@ -63,6 +67,7 @@ class _Run:
     """What belongs to one call of `Ingest.run`."""
 
     collection: str
+    description: str
     watch: Observer
     context: ReadContext
 
@@ -86,7 +91,6 @@ class Ingest:
         Raises StorageError only if the archive itself cannot be used; a bad file never raises.
         """
         watch = observer or Silent()
-        self._catalog.ensure_collection(collection, description)
         files: list[tuple[Path, int]] = []
         for found in scan(paths):
             if isinstance(found, Refusal):
@@ -100,7 +104,7 @@ class Ingest:
         batches: dict[str, tuple[Reader, list[Path]]] = {}
         digests: dict[Path, str] = {}
         context = self._context(digests)
-        run = _Run(collection, watch, context)
+        run = _Run(collection, description, watch, context)
         with ThreadPoolExecutor(self._settings.threads, thread_name_prefix="look") as pool:
             for first in range(0, len(files), _LOOKED_AT_ONCE):
                 group = files[first : first + _LOOKED_AT_ONCE]
@@ -112,8 +116,8 @@ class Ingest:
                         yield _refused(path, look.error or UnrecognisedFileError("no reader takes it"))
                     elif look.digest in known:
                         watch.advanced(size)
-                        reason = "this file was taken in before"
-                        yield Outcome(path, Status.KNOWN, known[look.digest], reason)
+                        series, place = known[look.digest]
+                        yield Outcome(path, Status.KNOWN, series, _known_reason(place, collection))
                     else:
                         digests[path] = look.digest
                         if look.reader.batch:
@@ -147,7 +151,7 @@ class Ingest:
                 yield from self._take(found, run)
             except RefusedFileError as error:
                 yield from self._without(found, error, reader, run)
-            except (IntegrityError, StorageError) as error:
+            except (IntegrityError, StorageError, MemoryError) as error:
                 for file in found.files:
                     yield _refused(file.path, error)
 
@@ -166,16 +170,23 @@ class Ingest:
     # --- one series ---------------------------------------------------------------------------------
 
     def _take(self, source: SourceSeries, run: _Run) -> list[Outcome]:
-        try:
-            return self._store_series(source, run)
-        except ConcurrentWriteError:
-            return self._store_series(source, run)  # finds what the other process stored
+        for _ in range(_MOST_TRIES):
+            try:
+                return self._store_series(source, run)
+            except ConcurrentWriteError:
+                continue  # finds what the other process stored
+        return self._store_series(source, run)
 
     def _store_series(self, source: SourceSeries, run: _Run) -> list[Outcome]:
+        frame_bytes = source.series.pixel_bytes // source.series.frames
+        if frame_bytes > self._settings.limits.frame_bytes:
+            raise LimitExceededError(
+                f"a frame of {frame_bytes} bytes is beyond the limit of {self._settings.limits.frame_bytes}"
+            )
         stacks = [self._open_stack(record) for record in self._catalog.stacks(source.series.uid)]
         if source.series.format != "dicom":
             if stacks:
-                return self._known(source, stacks[0].record, "the same content was taken in before")
+                return self._known(source, stacks[0].record, run)
             return self._add(source, source.series, run)
         incoming = dicom.instance_frames(source.attachments)
         digests: list[bytes] = []
@@ -189,9 +200,10 @@ class Ingest:
                 uid for uid in overlap if [digests[frame] for frame in incoming[uid]] == stack.digests(uid)
             }
             if same == incoming.keys():
-                return self._known(source, stack.record, "the same SOP instance and pixels are stored")
+                return self._known(source, stack.record, run)
             conflict = conflict or same != overlap
-            if same == overlap and dicom.compatible(stack.record.series, source.series):
+            here = stack.record.collection == run.collection
+            if here and same == overlap and dicom.compatible(stack.record.series, source.series):
                 targets.append((stack, same))
         for stack, same in targets:
             try:
@@ -215,13 +227,14 @@ class Ingest:
         attachments = read_attachments(fetch, index)
         return _Stack(record, index, attachments, dicom.instance_frames(attachments))
 
-    def _known(self, source: SourceSeries, record: SeriesRecord, reason: str) -> list[Outcome]:
+    def _known(self, source: SourceSeries, record: SeriesRecord, run: _Run) -> list[Outcome]:
         self._catalog.add_sources(record.series.uid, source.files)
+        reason = _known_reason(record.collection, run.collection)
         return [Outcome(file.path, Status.KNOWN, record.series.uid, reason) for file in source.files]
 
     def _add(self, source: SourceSeries, series: Series, run: _Run) -> list[Outcome]:
         new = self._write(source, series, source.series.uid, run)
-        self._catalog.add_series(run.collection, new)
+        self._catalog.add_series(run.collection, new, run.description)
         return _taken(source, new, new.stored_bytes)
 
     def _merged(self, stack: _Stack, same: set[str], source: SourceSeries) -> SourceSeries:
@@ -234,7 +247,7 @@ class Ingest:
     def _grow(self, stack: _Stack, merged: SourceSeries, source: SourceSeries, run: _Run) -> list[Outcome]:
         """Write a stored series anew, with more instances, and have the catalog point there."""
         new = self._write(merged, merged.series, source.series.uid, run)
-        self._catalog.replace_series(new)
+        self._catalog.replace_series(new, stack.record.pack.key)
         return _taken(source, new, new.stored_bytes - stack.record.stored_bytes)
 
     def _write(self, source: SourceSeries, series: Series, base_uid: str, run: _Run) -> NewSeries:
@@ -270,7 +283,15 @@ class Ingest:
         )
 
 
-def _refused(path: Path, error: ImariumError) -> Outcome:
+def _known_reason(place: str, collection: str) -> str:
+    if place == collection:
+        return "the same content was taken in before"
+    return f"the same content was taken in before, in collection {place!r}"
+
+
+def _refused(path: Path, error: ImariumError | MemoryError) -> Outcome:
+    if isinstance(error, MemoryError):
+        error = LimitExceededError("the image needs more memory than there is")
     return Outcome(path, Status.REFUSED, reason=str(error))
 
 

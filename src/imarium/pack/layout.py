@@ -24,7 +24,7 @@ HEADER = struct.Struct("<8sHHI")
 FOOTER = struct.Struct("<QQIHH16x8s")
 INDEX_MAGIC = b"IMX1"
 _ZSTD_LEVEL = 9
-_MOST_INDEX_BYTES = 1 << 30
+_MOST_INDEX_BYTES = 1 << 28
 
 Span = tuple[int, int]
 """Byte offsets (start, stop) in a pack; stop is exclusive."""
@@ -43,13 +43,26 @@ def compress(data: bytes) -> bytes:
 
 def decompress(data: bytes) -> bytes:
     """The inverse of `compress`, bounded; raises IntegrityError."""
+    size = _zstd_content_size(data)
+    if size is None or size > _MOST_INDEX_BYTES:
+        raise IntegrityError("a part of the pack's index is damaged, or larger than any valid one")
     try:
-        raw = bytes(imagecodecs.zstd_decode(data))
+        return bytes(imagecodecs.zstd_decode(data, out=size)) if size else b""
     except (ValueError, RuntimeError, MemoryError, imagecodecs.ZstdError) as error:
         raise IntegrityError(f"a part of the pack's index does not decompress: {error}") from error
-    if len(raw) > _MOST_INDEX_BYTES:
-        raise IntegrityError("a part of the pack's index is larger than any valid one")
-    return raw
+
+
+def _zstd_content_size(data: bytes) -> int | None:
+    """Bytes that a zstd frame says it holds (RFC 8878, 3.1.1.1); None if it does not say."""
+    if len(data) < 5 or data[:4] != b"\x28\xb5\x2f\xfd":
+        return None
+    flags = data[4]
+    single_segment = flags >> 5 & 1
+    width = (1 if single_segment else 0, 2, 4, 8)[flags >> 6]
+    start = 5 + (1 - single_segment) + (0, 1, 2, 4)[flags & 3]
+    if not width or len(data) < start + width:
+        return None
+    return int.from_bytes(data[start : start + width], "little") + (256 if width == 2 else 0)
 
 
 @dataclass(frozen=True, slots=True)

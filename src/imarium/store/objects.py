@@ -7,6 +7,7 @@ only when it is complete: obstore writes beside it and renames.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,12 +74,25 @@ def _moved(source: Path, target: Path) -> bool:
     """Rename a file to where it belongs, at once and whole; False if that is another file system."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
         source.replace(target)
+        _sync_folders(target.parent, target.parent.parent)
     except OSError as error:
         if error.errno == errno.EXDEV:
             return False
         raise
     return True
+
+
+def _sync_folders(*folders: Path) -> None:
+    """Have the names in the folders survive a power failure."""
+    for folder in folders:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _reason(error: Exception) -> str:
