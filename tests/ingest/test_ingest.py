@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 from imarium.archive import Archive
 from imarium.errors import StorageError
 from imarium.formats.dicom import reader as dicom_reader
-from imarium.ingest import Status, Summary
+from imarium.ingest import Status, Summary, service
 from imarium.pack import PackWriter
 from imarium.settings import Settings
 
@@ -170,15 +170,15 @@ def test_a_file_that_disappears_while_it_is_read(archive, phantom, tmp_path, mon
     source = tmp_path / "in"
     shutil.copytree(phantom / "dicom", source)
     victim = sorted(source.iterdir())[2]
-    look = archive.ingest._look
+    hashed = service.file_digest
 
-    def vanish(path):
-        result = look(path)
+    def vanish(path, limits):
+        digest = hashed(path, limits)
         if path == victim:
             victim.unlink()
-        return result
+        return digest
 
-    monkeypatch.setattr(archive.ingest, "_look", vanish)
+    monkeypatch.setattr(service, "file_digest", vanish)
     outcomes = take(archive, source)
     assert statuses(outcomes) == {"taken": 11, "refused": 1}
     assert_clean(archive)
@@ -257,6 +257,7 @@ def test_a_slice_that_breaks_after_its_header_was_read_does_not_take_its_series_
     read = dicom_reader.DicomReader.read
 
     def change_then_read(self, paths, context):
+        paths = list(paths)
         for found in read(self, paths, context):
             if victim in paths and victim.stat().st_size > 1000:
                 victim.write_bytes(victim.read_bytes()[:1000])

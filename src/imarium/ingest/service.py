@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from imarium.access import pseudonym
@@ -19,7 +21,6 @@ from imarium.errors import (
     LimitExceededError,
     RefusedFileError,
     StorageError,
-    UnrecognisedFileError,
 )
 from imarium.formats import dicom, recognise
 from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
@@ -30,23 +31,14 @@ from imarium.pack import LevelReader, PackWriter, SeriesIndex, read_attachments
 from imarium.settings import Settings
 from imarium.store import ObjectStore
 
-_LOOKED_AT_ONCE = 512
-"""Files that are hashed, and looked for in the catalog, together."""
+_HASHED_AT_ONCE = 32
+"""Files that are looked for in the catalog together; as many more are hashed ahead."""
 
 _MOST_TRIES = 20
 """How often a series is tried again because others keep adding to it."""
 
 _SEPARATOR = "-"
 """Between a Series Instance UID and the number of a stack that is kept apart from the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What a first look at a file told: who reads it and what is in it, or why nobody does."""
-
-    reader: Reader | None
-    digest: str
-    error: RefusedFileError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +62,18 @@ class _Run:
     description: str
     watch: Observer
     context: ReadContext
+    sizes: Mapping[Path, int]
+    waiting: deque[Outcome] = field(default_factory=deque)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Keep an outcome that was found while a reader was drawing files."""
+        self.watch.advanced(self.sizes.get(outcome.path, 0))
+        self.waiting.append(outcome)
+
+    def told(self) -> Iterator[Outcome]:
+        """The outcomes kept since the last call."""
+        while self.waiting:
+            yield self.waiting.popleft()
 
 
 class Ingest:
@@ -91,41 +95,67 @@ class Ingest:
         Raises StorageError only if the archive itself cannot be used; a bad file never raises.
         """
         watch = observer or Silent()
-        files: list[tuple[Path, int]] = []
+        by_reader: dict[str, tuple[Reader, list[Path]]] = {}
+        sizes: dict[Path, int] = {}
         for found in scan(paths):
             if isinstance(found, Refusal):
                 yield _refused(found.path, found.error)
                 continue
             try:
-                files.append((found, found.stat().st_size))
+                reader = recognise(found)
+                sizes[found] = found.stat().st_size
+            except RefusedFileError as error:
+                yield _refused(found, error)
             except OSError as error:
                 yield _refused(found, unreadable(error))
-        watch.found(len(files), sum(size for _, size in files))
-        batches: dict[str, tuple[Reader, list[Path]]] = {}
+            else:
+                by_reader.setdefault(reader.name, (reader, []))[1].append(found)
+        watch.found(len(sizes), sum(sizes.values()))
         digests: dict[Path, str] = {}
-        context = self._context(digests)
-        run = _Run(collection, description, watch, context)
-        with ThreadPoolExecutor(self._settings.threads, thread_name_prefix="look") as pool:
-            for first in range(0, len(files), _LOOKED_AT_ONCE):
-                group = files[first : first + _LOOKED_AT_ONCE]
-                looks = list(pool.map(lambda item: self._look(item[0]), group))
-                known = self._catalog.known_sources([look.digest for look in looks if look.digest])
-                for (path, size), look in zip(group, looks, strict=True):
-                    if look.error is not None or look.reader is None:
-                        watch.advanced(size)
-                        yield _refused(path, look.error or UnrecognisedFileError("no reader takes it"))
-                    elif look.digest in known:
-                        watch.advanced(size)
-                        series, place = known[look.digest]
-                        yield Outcome(path, Status.KNOWN, series, _known_reason(place, collection))
-                    else:
-                        digests[path] = look.digest
-                        if look.reader.batch:
-                            batches.setdefault(look.reader.name, (look.reader, []))[1].append(path)
-                        else:
-                            yield from self._read([path], look.reader, run)
-        for reader, members in batches.values():
-            yield from self._read(members, reader, run)
+        run = _Run(collection, description, watch, self._context(digests), sizes)
+        for reader, members in by_reader.values():
+            with ThreadPoolExecutor(self._settings.threads, thread_name_prefix="digest") as pool:
+                fresh = self._fresh(members, digests, run, pool)
+                if reader.batch:
+                    yield from self._read(fresh, reader, run)
+                else:
+                    for path in fresh:
+                        yield from self._read([path], reader, run)
+            yield from run.told()
+
+    def _fresh(
+        self, paths: Sequence[Path], digests: dict[Path, str], run: _Run, pool: ThreadPoolExecutor
+    ) -> Iterator[Path]:
+        """Those files whose content is new; `run` is told of the others.
+
+        The next files are hashed in the pool while the reader is busy with these.
+        """
+        waiting: deque[tuple[Path, Future[str]]] = deque()
+        ahead = iter(paths)
+
+        def submit() -> None:
+            for path in islice(ahead, 2 * _HASHED_AT_ONCE - len(waiting)):
+                waiting.append((path, pool.submit(file_digest, path, self._settings.limits)))
+
+        submit()
+        while waiting:
+            hashed: dict[Path, str] = {}
+            for path, future in [waiting.popleft() for _ in range(min(_HASHED_AT_ONCE, len(waiting)))]:
+                try:
+                    hashed[path] = future.result()
+                except RefusedFileError as error:
+                    run.tell(_refused(path, error))
+                except OSError as error:
+                    run.tell(_refused(path, unreadable(error)))
+            submit()
+            known = self._catalog.known_sources(list(hashed.values()))
+            for path, digest in hashed.items():
+                if digest in known:
+                    series, place = known[digest]
+                    run.tell(Outcome(path, Status.KNOWN, series, _known_reason(place, run.collection)))
+                else:
+                    digests[path] = digest
+                    yield path
 
     def _context(self, digests: Mapping[Path, str]) -> ReadContext:
         try:
@@ -134,16 +164,9 @@ class Ingest:
             raise StorageError(f"the home folder cannot be written: {error.strerror}") from error
         return ReadContext(limits=self._settings.limits, scratch=self._settings.scratch, digests=digests)
 
-    def _look(self, path: Path) -> _Look:
-        try:
-            return _Look(recognise(path), file_digest(path, self._settings.limits), None)
-        except RefusedFileError as error:
-            return _Look(None, "", error)
-        except OSError as error:
-            return _Look(None, "", unreadable(error))
-
-    def _read(self, paths: Sequence[Path], reader: Reader, run: _Run) -> Iterator[Outcome]:
+    def _read(self, paths: Iterable[Path], reader: Reader, run: _Run) -> Iterator[Outcome]:
         for found in reader.read(paths, run.context):
+            yield from run.told()
             if isinstance(found, Refusal):
                 yield _refused(found.path, found.error)
                 continue
