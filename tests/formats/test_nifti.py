@@ -363,6 +363,14 @@ def test_a_full_disk_is_seen_before_unpacking(
     _refused(_file(tmp_path, gzip.compress(_make())), context, StorageError, "scratch")
 
 
+def test_reasons_quote_no_library(context: ReadContext, tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(_make(), mtime=0))
+    content[12:40] = b"\xff" * 28
+    found = _one(_file(tmp_path, bytes(content)), context)
+    assert isinstance(found, Refusal)
+    assert str(found.error) == "the gzip data are damaged: they cannot be unpacked"
+
+
 def test_recognition_looks_at_content() -> None:
     reader, path = NiftiReader(), Path("x")
     assert reader.recognises(path, _make())
@@ -465,6 +473,19 @@ def test_dicom_sources_lie_where_they_lay(name: str, tmp_path: Path) -> None:
         i, j, slice_, _ = np.rint(np.linalg.inv(image.affine) @ place).astype(int)
         assert np.allclose(image.affine @ [i, j, slice_, 1], place)
         assert values[i, j, slice_, t] == frames[t * 3 + k][row, column] * 2 - 1024
+
+
+def test_slopes_that_differ_between_frames(tmp_path: Path) -> None:
+    pairs = tuple((float(index + 1), float(-index)) for index in range(6))
+    series = _series(frame_rescale=pairs, rescale_slope=1.0, rescale_intercept=0.0)
+    frames = _frames(series)
+    NiftiWriter().write(Rendition(series, series, iter(frames), {}), tmp_path / "a.nii")
+    image = nib.load(tmp_path / "a.nii")
+    assert image.get_data_dtype() == np.float32
+    assert (float(image.dataobj.slope), float(image.dataobj.inter)) == (1, 0)
+    assert b"; rescaled frame by frame" in bytes(image.header["descrip"])
+    values = [frame[::-1] * slope + inter for frame, (slope, inter) in zip(frames, pairs, strict=True)]
+    assert np.array_equal(image.get_fdata().T, np.stack(values).reshape(series.volume_shape))
 
 
 def test_sheared_and_unknown_positions(tmp_path: Path) -> None:

@@ -482,3 +482,36 @@ def test_ranges_and_options_that_are_refused(tmp_path: Path) -> None:
         PngWriter((40, 400), full=True)
     with pytest.raises(InvalidRequestError):
         PngWriter((40, 0)).write(Rendition(series, series, _frames(series), {}), tmp_path / "a")
+
+
+def test_frames_with_slopes_of_their_own(tmp_path: Path) -> None:
+    series = Series(
+        "1", "2", "dicom", 2, 1, 3, "int16",
+        frame_rescale=((1.0, 0.0), (100.0, 0.0)), window_center=100.0, window_width=201.0,
+    )  # fmt: skip
+    frame = np.array([[0, 1, 2]], dtype=np.int16)
+    paths = PngWriter().write(Rendition(series, series, [frame, frame], {}), tmp_path / "out")
+    assert [imagecodecs.png_decode(path.read_bytes()).tolist() for path in paths] == [
+        [[1, 2, 3]],
+        [[1, 128, 255]],
+    ]
+
+
+@pytest.mark.parametrize("kind", [b"Jane", b"\x1b[2J"])
+def test_reasons_quote_nothing_of_the_file(kind: bytes, context: ReadContext, tmp_path: Path) -> None:
+    body = struct.pack(">IIBBBBB", 5, 4, 8, 0, 0, 0, 0)
+    chunks = [_chunk(b"IHDR", body), _chunk(kind, b"x")[:-1] + b"?"]
+    for content in (MAGIC + b"".join(chunks), MAGIC + chunks[0] + struct.pack(">I", 1 << 20) + kind):
+        found = _one(_file(tmp_path, content + bytes(50)), context)
+        assert isinstance(found, Refusal)
+        assert "unknown chunk" in str(found.error)
+
+
+def test_decoders_are_not_quoted(context: ReadContext, tmp_path: Path) -> None:
+    body = struct.pack(">IIBBBBB", 5, 4, 8, 0, 0, 0, 0)
+    content = MAGIC + _chunk(b"IHDR", body) + _chunk(b"IDAT", b"no deflate") + _chunk(b"IEND", b"")
+    found = _one(_file(tmp_path, content), context)
+    assert isinstance(found, SourceSeries)
+    with pytest.raises(CorruptFileError) as caught:
+        list(found.read_frames())
+    assert str(caught.value) == "the PNG data cannot be decoded; the file is damaged or of an unknown variant"

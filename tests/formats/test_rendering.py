@@ -133,3 +133,14 @@ def test_ybr(photometric: str) -> None:
     assert np.array_equal(render_8bit(ybr, series), to_rgb(ybr, series))
     with pytest.raises(ExportRefusedError, match="YBR_PARTIAL_420"):
         render_8bit(ybr, _series(dtype="uint8", samples=3, photometric="YBR_PARTIAL_420"))
+
+
+def test_frames_with_slopes_of_their_own() -> None:
+    series = _series(frames=2, frame_rescale=((1.0, 0.0), (2.0, 10.0)))
+    frame = np.array([[0, 1, 2, 3, 4]], dtype=np.int16)
+    assert rescaled(frame, series, 1).tolist() == [[10, 12, 14, 16, 18]]
+    assert rescaled(frame, series).tolist() == rescaled(frame, series, 0).tolist() == [[0, 1, 2, 3, 4]]
+    shown = render_8bit(frame, series, (10, 21), 1)
+    assert np.array_equal(shown, render_8bit(rescaled(frame, series, 1), _series(dtype="float64"), (10, 21)))
+    center, width = default_window([frame, frame], series, range(2))
+    assert (center - width / 2, center + width / 2) == pytest.approx((0, 19), abs=0.2)

@@ -1,6 +1,8 @@
 """Affines, spacing and the turning for the screen."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -58,3 +60,59 @@ def test_rescaled_values():
     np.testing.assert_array_equal(volume.rescaled(), [[[-1024, -1022], [0, 1024]]])
     with pytest.raises(ValueError, match="whole volume"):
         volume[0].rescaled()
+
+
+def test_frames_may_have_their_own_slopes():
+    pairs = ((1.0, 0.0), (2.0, 0.5), (3.0, 0.0), (4.0, -1.0))
+    series = Series("1", "2", "dicom", 4, 1, 2, "uint8", dimensions=(2, 2), frame_rescale=pairs)
+    volume = Volume.wrap(np.array([[[[1, 2]], [[1, 2]]], [[[1, 2]], [[1, 2]]]], np.uint8), series)
+    expected = [[[[1, 2]], [[2.5, 4.5]]], [[[3, 6]], [[3, 7]]]]
+    assert volume.rescaled().dtype == np.float32
+    np.testing.assert_array_equal(volume.rescaled(), expected)
+    assert type(volume.rescaled()) is np.ndarray
+    assert [series.rescale_of(index) for index in range(4)] == list(pairs)
+    assert Series.from_json(json.loads(json.dumps(series.to_json()))) == series
+    assert series.at_level(1).frame_rescale == pairs
+    assert Series("1", "2", "dicom", 4, 1, 2, "uint8", rescale_slope=2.0).rescale_of(3) == (2.0, 0.0)
+
+
+@pytest.fixture
+def placed():
+    series = Series("1", "2", "dicom", 2, 3, 4, "int16", affine=AXIAL_LPS)
+    return Volume.wrap(np.arange(24, dtype=np.int16).reshape(2, 3, 4), series)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        Volume.copy,
+        copy.copy,
+        copy.deepcopy,
+        lambda volume: pickle.loads(pickle.dumps(volume)),
+        lambda volume: pickle.loads(pickle.dumps(volume, protocol=2)),
+        lambda volume: copy.deepcopy({"a": [volume]})["a"][0],
+    ],
+)
+def test_copies_lie_where_the_volume_does(placed, again):
+    other = again(placed)
+    assert type(other) is Volume
+    assert other.series == placed.series
+    assert other.spacing == placed.spacing
+    np.testing.assert_array_equal(other.affine, placed.affine)
+    np.testing.assert_array_equal(other, placed)
+    other[0, 0, 0] = 99
+    assert placed[0, 0, 0] == 0
+
+
+def test_views_and_results_lie_nowhere(placed):
+    views = (placed[0], placed[:], placed[:, ::2], placed.T, placed.reshape(-1), placed[placed > 3])
+    for view in (*views, placed + 1, 1 - placed, placed > 3, np.sqrt(placed), placed.clip(0, 3)):
+        assert view.affine is None
+    for result in (placed.sum(axis=0), placed.cumsum(), np.mean(placed, axis=(0, 1)), placed.max(axis=2)):
+        assert type(result) is np.ndarray
+    for scalar in (placed.max(), placed.sum(), np.min(placed), placed.mean(), placed.std(), placed[0].max()):
+        assert isinstance(scalar, np.generic)
+    assert placed.max() == 23
+    placed += 1
+    assert type(placed) is Volume
+    assert placed.affine is not None

@@ -50,7 +50,7 @@ from imarium.formats._shared import (
     unchanged,
 )
 from imarium.formats.base import ReadContext, Refusal
-from imarium.formats.rendering import check_colours, to_rgb
+from imarium.formats.rendering import check_colours, rescaled, to_rgb
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.model.geometry import Affine, as_affine
 from imarium.model.series import Frame
@@ -393,7 +393,7 @@ def _inflate(stream: BinaryIO, hasher: blake3, notes: list[str]) -> Iterator[byt
         try:
             piece = engine.decompress(data, CHUNK)
         except zlib.error as error:
-            raise CorruptFileError(f"the gzip data are damaged: {error}") from error
+            raise CorruptFileError("the gzip data are damaged: they cannot be unpacked") from error
         data = engine.unused_data if engine.eof else engine.unconsumed_tail
         if piece:
             yield piece
@@ -536,7 +536,8 @@ class NiftiWriter:
     A NIfTI source keeps its header, extensions and byte order; at full resolution the uncompressed
     file is the source's own, byte for byte, and at lower resolutions sizes, voxel sizes and positions
     are those of the coarser grid. A DICOM source gets rows from bottom to top, as converters usually
-    do, with an affine that says so, and its slope and intercept as scl_slope and scl_inter.
+    do, with an affine that says so, and its slope and intercept as scl_slope and scl_inter. Where these
+    differ between frames, NIfTI has no room for them: values are then written rescaled, as float32.
     """
 
     name = "nifti"
@@ -564,7 +565,8 @@ class NiftiWriter:
             )
         head, order, trailer = _prepare(rendition)
         flip = series.format == "dicom"
-        dtype = np.dtype(series.dtype).newbyteorder(order)
+        rescale = _must_rescale(series)
+        dtype = np.dtype("float32" if rescale else series.dtype).newbyteorder(order)
         with replacing(destination) as file:
             packed = name.endswith(".gz")
             sink = (
@@ -574,8 +576,8 @@ class NiftiWriter:
             )
             try:
                 sink.write(head)
-                for frame in checked_frames(rendition):
-                    stored = to_rgb(frame, series)
+                for index, frame in enumerate(checked_frames(rendition)):
+                    stored = rescaled(frame, series, index) if rescale else to_rgb(frame, series)
                     stored = stored[::-1] if flip else stored
                     sink.write(np.ascontiguousarray(stored, dtype=dtype).data)
                 sink.write(trailer)
@@ -583,6 +585,11 @@ class NiftiWriter:
                 if packed:
                     sink.close()
         return [destination]
+
+
+def _must_rescale(series: Series) -> bool:
+    """Whether frames differ in slope or intercept, of which a NIfTI file has one each."""
+    return series.frame_rescale is not None and series.format != "nifti" and series.samples == 1
 
 
 def _prepare(rendition: Rendition) -> tuple[bytes, Literal["<", ">"], bytes]:
@@ -655,11 +662,17 @@ def _new_header(series: Series, *, flip: bool) -> bytes:
     kind: Any = nib.Nifti1Header if max(dims) <= 32767 else nib.Nifti2Header
     header: _Header = kind()
     header["dim"] = [len(dims), *dims, *[1] * (7 - len(dims))]
-    header["datatype"] = _CODES[series.dtype, series.samples]
-    header["bitpix"] = np.dtype(series.dtype).itemsize * 8 * series.samples
+    rescale = _must_rescale(series)
+    dtype = "float32" if rescale else series.dtype
+    header["datatype"] = _CODES[dtype, series.samples]
+    header["bitpix"] = np.dtype(dtype).itemsize * 8 * series.samples
     header["pixdim"] = 1
-    header["scl_slope"], header["scl_inter"] = series.rescale_slope, series.rescale_intercept
     description = f"Imarium {importlib.metadata.version('imarium')}"
+    if rescale:
+        header["scl_slope"], header["scl_inter"] = 1.0, 0.0
+        description += "; rescaled frame by frame"
+    else:
+        header["scl_slope"], header["scl_inter"] = series.rescale_slope, series.rescale_intercept
     if series.affine is None:
         description += "; position and size unknown"
         header["srow_x"], header["srow_y"], header["srow_z"] = np.eye(4)[:3]

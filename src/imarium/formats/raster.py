@@ -53,6 +53,10 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PNG_CHUNKS = frozenset(
+    b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI tEXt zTXt iTXt bKGD hIST pHYs sPLT "
+    b"eXIf tIME acTL fcTL fdAT".split()
+)
 _DEFLATE_RATIO = 1032
 _PIXELS_PER_JPEG_BYTE = 64 * 8
 """A block of 64 pixels takes one bit at least."""
@@ -183,7 +187,9 @@ def _frames(
     try:
         frame = decode(content)
     except (ValueError, RuntimeError, MemoryError, OSError, OverflowError) as error:
-        raise CorruptFileError(f"the {name.upper()} data cannot be decoded: {error}") from error
+        raise CorruptFileError(
+            f"the {name.upper()} data cannot be decoded; the file is damaged or of an unknown variant"
+        ) from error
     if frame.shape != picture.shape or frame.dtype != np.dtype(picture.dtype):
         raise CorruptFileError(
             f"the {name.upper()} data decode to {frame.dtype} {frame.shape}; "
@@ -232,7 +238,7 @@ def _inspect_png(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
         length, kind = struct.unpack(">I4s", head)
         position += 12 + length
         if position > size:
-            raise CorruptFileError(f"the PNG file is truncated inside its {_printable(kind)} chunk")
+            raise CorruptFileError(f"the PNG file is truncated inside its {_chunk_name(kind)} chunk")
         if (picture is None) != (kind == b"IHDR"):
             raise CorruptFileError("a PNG file has one IHDR chunk, and it comes first")
         body = _png_chunk(stream, kind, length)
@@ -312,13 +318,14 @@ def _png_chunk(stream: BinaryIO, kind: bytes, length: int) -> bytes:
             body += piece
     if stream.read(4) != crc.to_bytes(4, "big"):
         raise CorruptFileError(
-            f"the checksum of the {_printable(kind)} chunk does not match: the PNG is damaged"
+            f"the checksum of the {_chunk_name(kind)} chunk does not match: the PNG is damaged"
         )
     return body
 
 
-def _printable(kind: bytes) -> str:
-    return kind.decode("ascii", "replace") if kind.isalpha() else repr(kind)
+def _chunk_name(kind: bytes) -> str:
+    """The name of a chunk that the standard defines; names of others could be anybody's text."""
+    return kind.decode("ascii") if kind in _PNG_CHUNKS else "unknown"
 
 
 def _is_grey(palette: bytes) -> bool:
@@ -537,9 +544,9 @@ class PngWriter:
                 if window is None:
                     # The frames may come only once: they wait in a file while the window is found.
                     frames, middle = _spooled(series, frames, destination, stack)
-                    window = default_window(middle, series)
-            for frame in frames:
-                yield encode_png(render_8bit(frame, series, window))
+                    window = default_window(middle, series, _middle(series))
+            for index, frame in enumerate(frames):
+                yield encode_png(render_8bit(frame, series, window, index))
 
     def _full_depth(
         self, series: Series, frames: Iterator[Frame], destination: Path, stack: ExitStack
@@ -576,8 +583,11 @@ def _spooled(
     spool = _Spool(series, destination, stack)
     for frame in frames:
         spool.add(frame)
-    middle = range(max(0, series.frames // 2 - 2), min(series.frames, series.frames // 2 + 3))
-    return iter(spool), (spool.frame(index) for index in middle)
+    return iter(spool), (spool.frame(index) for index in _middle(series))
+
+
+def _middle(series: Series) -> range:
+    return range(max(0, series.frames // 2 - 2), min(series.frames, series.frames // 2 + 3))
 
 
 class _Spool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import repeat
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -64,14 +65,17 @@ def check_colours(series: Series) -> None:
         )
 
 
-def render_8bit(frame: Frame, series: Series, window: Window | None = None) -> NDArray[np.uint8]:
+def render_8bit(
+    frame: Frame, series: Series, window: Window | None = None, index: int | None = None
+) -> NDArray[np.uint8]:
     """One frame for display: uint8, (rows, columns) for grey or (rows, columns, 3) for colour.
 
     `frame` holds stored values, (rows, columns) or (rows, columns, samples), of any resolution of
-    `series`. Grey: rescaled, windowed with `window`, else the series' default window, else
-    percentiles 0.5 to 99.5 of this frame; a width below 1 is read as LINEAR_EXACT
-    (PS3.3 C.11.2.1.3.2), since LINEAR knows none. Not-a-number is black; complex values show their
-    magnitude. Palette indices become their colours. 8-bit colour is passed on; deeper colour is
+    `series`, and `index` says which of its frames it is: needed for the right slope where slopes differ
+    (`Series.frame_rescale`), else the first frame's is used. Grey: rescaled, windowed with `window`, else
+    the series' default window, else percentiles 0.5 to 99.5 of this frame; a width below 1 is read as
+    LINEAR_EXACT (PS3.3 C.11.2.1.3.2), since LINEAR knows none. Not-a-number is black; complex values show
+    their magnitude. Palette indices become their colours. 8-bit colour is passed on; deeper colour is
     scaled. Alpha is dropped.
 
     Raises InvalidRequestError for a window that makes no sense and ExportRefusedError for colours
@@ -86,34 +90,42 @@ def render_8bit(frame: Frame, series: Series, window: Window | None = None) -> N
         table = np.array(series.palette, dtype=np.uint8)
         looked_up: NDArray[np.uint8] = table[np.clip(grey, 0, len(table) - 1).astype(np.intp)]
         return looked_up
-    values = rescaled(grey, series)
+    values = rescaled(grey, series, index)
     center, width = window or own_window(series) or _window_of(_finite_sample(values))
     shown = _windowed(values, center, width)
     return np.subtract(np.uint8(255), shown) if series.photometric == "MONOCHROME1" else shown
 
 
-def default_window(frames: Iterable[Frame], series: Series) -> Window:
+def default_window(frames: Iterable[Frame], series: Series, indexes: Iterable[int] | None = None) -> Window:
     """The series' own window, else one from percentiles 0.5 to 99.5 of the frames' rescaled values.
 
     Give the middle frames of a volume: outer ones often show nothing. At most 2**20 values of each frame
-    are looked at.
+    are looked at. `indexes` says which frames of the series they are, as `index` of `render_8bit`.
     """
     own = own_window(series)
     if own is not None:
         return own
+    numbers = repeat(None) if indexes is None else indexes
     parts = [
-        _finite_sample(rescaled(frame[..., 0] if frame.ndim == 3 else frame, series)) for frame in frames
+        _finite_sample(rescaled(frame[..., 0] if frame.ndim == 3 else frame, series, index))
+        for frame, index in zip(frames, numbers, strict=False)
     ]
     return _window_of(np.concatenate(parts) if parts else np.zeros(0))
 
 
-def rescaled(frame: Frame, series: Series) -> NDArray[np.float64]:
-    """Stored values * slope + intercept, as float64; the magnitude of complex values."""
+def rescaled(frame: Frame, series: Series, index: int | None = None) -> NDArray[np.float64]:
+    """Stored values * slope + intercept, as float64; the magnitude of complex values.
+
+    Slope and intercept are those of frame `index` of the series; without it, the first frame's.
+    """
+    slope, intercept = (
+        (series.rescale_slope, series.rescale_intercept) if index is None else series.rescale_of(index)
+    )
     plain = np.abs(frame) if np.iscomplexobj(frame) else frame
     with np.errstate(invalid="ignore", over="ignore"):
         values: NDArray[np.float64] = plain.astype(np.float64)
-        if (series.rescale_slope, series.rescale_intercept) != (1.0, 0.0):
-            values = np.asarray(values * series.rescale_slope + series.rescale_intercept, dtype=np.float64)
+        if (slope, intercept) != (1.0, 0.0):
+            values = np.asarray(values * slope + intercept, dtype=np.float64)
     return values
 
 

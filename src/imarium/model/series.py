@@ -49,7 +49,11 @@ class Series:
     """Seconds between volumes of a series with a time axis."""
     rescale_slope: float = 1.0
     rescale_intercept: float = 0.0
-    """Value = stored value * slope + intercept, in `rescale_unit` (HU for CT)."""
+    """Value = stored value * slope + intercept, in `rescale_unit` (HU for CT). The first frame's, where
+    frames differ."""
+    frame_rescale: tuple[tuple[float, float], ...] | None = None
+    """(slope, intercept) of each frame, in the order of the frames; None where all have the same (PET slices
+    and enhanced MR may differ). `rescale_of` gives the right one."""
     rescale_unit: str | None = None
     window_center: float | None = None
     window_width: float | None = None
@@ -65,6 +69,12 @@ class Series:
     def __post_init__(self) -> None:
         if not self.dimensions:
             object.__setattr__(self, "dimensions", (self.frames,))
+
+    def rescale_of(self, frame: int) -> tuple[float, float]:
+        """(slope, intercept) of one frame, counted from 0 over all `dimensions`."""
+        if self.frame_rescale is None:
+            return self.rescale_slope, self.rescale_intercept
+        return self.frame_rescale[frame]
 
     @property
     def shape(self) -> tuple[int, int, int]:

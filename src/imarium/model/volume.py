@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,9 @@ class Volume(np.ndarray[Any, np.dtype[Any]]):
 
     Axes are (slices, rows, columns), with further leading axes for time and a trailing one for colour.
     `volume.T` therefore has NIfTI's axes, and `nibabel.Nifti1Image(volume.T, volume.affine)` is right.
-    A view or a result of arithmetic is a plain array in this respect: its `series` is None, since a
-    slice no longer lies where the volume does.
+    `copy()`, `copy.deepcopy` and pickling keep all that. The `series` and `affine` of a view (`volume[3]`,
+    `volume.T`) and of a result of arithmetic are None, since a slice no longer lies where the volume does;
+    reductions (`volume.max()`, `volume.sum(axis=0)`) give plain NumPy scalars and arrays.
     """
 
     series: Series | None
@@ -30,6 +31,40 @@ class Volume(np.ndarray[Any, np.dtype[Any]]):
 
     def __array_finalize__(self, parent: Any) -> None:
         self.series = None
+
+    def __array_wrap__(self, array: NDArray[Any], context: Any = None, return_scalar: bool = False, /) -> Any:
+        """What was changed in place is still this volume; the result of a ufunc lies nowhere; reductions
+        (which have no `context`) are plain."""
+        if array is self:
+            return self
+        plain = np.asarray(array)
+        if return_scalar:
+            return plain[()]
+        return plain if context is None else plain.view(type(self))
+
+    def copy(self, order: Literal["K", "A", "C", "F"] | None = "C") -> Volume:
+        """A copy of the values that lies where this volume does."""
+        made: Volume = super().copy(order)
+        made.series = self.series
+        return made
+
+    def __copy__(self) -> Volume:
+        return self.copy("K")
+
+    def __deepcopy__(self, memo: dict[int, Any] | None, /) -> Volume:
+        made = self.copy("K")
+        if memo is not None:
+            memo[id(self)] = made
+        return made
+
+    def __reduce__(self) -> Any:
+        parts: Any = super().__reduce__()
+        make, arguments, state = parts
+        return make, arguments, (state, self.series)
+
+    def __setstate__(self, state: Any, /) -> None:
+        values, self.series = state
+        super().__setstate__(values)
 
     @property
     def affine(self) -> NDArray[np.float64] | None:
@@ -49,8 +84,17 @@ class Volume(np.ndarray[Any, np.dtype[Any]]):
         return {} if self.series is None else self.series.to_json()
 
     def rescaled(self) -> NDArray[np.float32]:
-        """Values in the series' own unit (HU for CT): stored value * slope + intercept, as float32."""
-        if self.series is None:
+        """Values in the series' own unit (HU for CT): stored value * slope + intercept, as float32.
+
+        Each frame with its own slope and intercept, where they differ (PET, enhanced MR).
+        """
+        series = self.series
+        if series is None:
             raise ValueError("a view has no rescale slope; call rescaled() on the whole volume")
         plain = np.asarray(self, dtype=np.float32)
-        return plain * np.float32(self.series.rescale_slope) + np.float32(self.series.rescale_intercept)
+        if series.frame_rescale is None:
+            return plain * np.float32(series.rescale_slope) + np.float32(series.rescale_intercept)
+        pairs = np.asarray(series.frame_rescale, dtype=np.float32)
+        slopes, intercepts = pairs.T.reshape(2, *series.dimensions, *[1] * len(series.frame_shape))
+        values: NDArray[np.float32] = plain * slopes + intercepts
+        return values

@@ -15,7 +15,7 @@ from pydicom.encaps import generate_frames
 from imarium.errors import CorruptFileError, LimitExceededError, UnsupportedFileError
 from imarium.formats.base import ReadContext, Refusal
 from imarium.formats.dicom import DicomReader
-from imarium.formats.dicom.decoder_client import DecoderPool, DecoderProcess, pool_for
+from imarium.formats.dicom.decoder_client import DecoderPool, DecoderProcess, pool_for, syntax_name
 from imarium.formats.dicom.instance import scan
 from imarium.settings import Limits
 
@@ -104,8 +104,35 @@ def test_frame_of_another_size_is_refused(pool, context):
 
 def test_unknown_compression(pool, context):
     codestream, form = job("MR_small_RLE.dcm", context)
-    with pytest.raises((UnsupportedFileError, CorruptFileError), match="cannot be decoded"):
+    with pytest.raises(UnsupportedFileError) as caught:
         pool.decode(codestream, replace(form, syntax="1.2.840.10008.1.2.4.102"))
+    assert str(caught.value) == (
+        "the compressed pixel data cannot be decoded (MPEG-4 AVC/H.264 High Profile / Level 4.1); "
+        "no decoder for it is installed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("MR_small_jp2klossless.dcm", "JPEG 2000"),
+        ("MR_small_RLE.dcm", "RLE Lossless"),
+        ("JPEG-lossy.dcm", "JPEG Extended"),
+        ("SC_rgb_jpeg_gdcm.dcm", "JPEG Lossless, Non-Hierarchical, First-Order Prediction"),
+    ],
+)
+def test_decoders_are_not_quoted(pool, context, name, kind):
+    codestream, form = job(name, context)
+    with pytest.raises(CorruptFileError) as caught:
+        pool.decode(codestream[:10] + b"Jane^Doe" * 5, form)
+    assert str(caught.value) == (
+        f"the compressed pixel data cannot be decoded ({kind}); the file is damaged or of an unknown variant"
+    )
+
+
+@pytest.mark.parametrize("syntax", ["", "Jane^Doe", "1.2.3", "1.2.840.10008.5.1.4.1.1.2"])
+def test_only_names_of_the_standard_are_said(syntax):
+    assert syntax_name(syntax) == "an unknown transfer syntax"
 
 
 def test_undecodable_slice_is_refused_alone(tmp_path, context):

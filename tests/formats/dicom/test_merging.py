@@ -7,6 +7,8 @@ import pytest
 
 from imarium.errors import IntegrityError, InvalidRequestError
 from imarium.formats.dicom import compatible, instance_frames, merge
+from imarium.formats.dicom.grouping import RESCALE_NOTE
+from imarium.model import Volume
 from imarium.testing.dicom_files import make_dataset, write_file
 
 
@@ -41,6 +43,37 @@ def test_slices(tmp_path, read):
     assert joined.series.frames == 6 - 1 + 1
     assert [int(frame[0, 0]) for frame in joined.read_frames()] == [1, 2, 3, 4, 5, 7]
     assert {file.path for file in joined.files} == {paths[1], paths[3]}
+
+
+def test_slices_with_slopes_of_their_own(tmp_path, read):
+    """Two PET slices, each scaled to the range of its own counts."""
+    paths = [
+        write_file(
+            tmp_path / str(number),
+            make_dataset(
+                np.full((2, 3), 10 * number, np.int16),
+                number,
+                Modality="PT",
+                Units="BQML",
+                RescaleSlope=str(slope),
+                RescaleIntercept="0",
+            ),
+        )
+        for number, slope in ((2, 0.5), (1, 3))
+    ]
+    (everything,) = read(*paths)
+    series = everything.series
+    assert series.frame_rescale == ((3.0, 0.0), (0.5, 0.0))
+    assert (series.rescale_slope, series.rescale_unit) == (3.0, "BQML")
+    frames = list(everything.read_frames())
+    assert [int(frame[0, 0]) for frame in frames] == [10, 20]  # stored values stay what they are
+    assert Volume.wrap(np.stack(frames), series).rescaled()[:, 0, 0].tolist() == [30, 10]
+    (first,), (second,) = read(paths[0]), read(paths[1])
+    assert first.series.frame_rescale is None
+    same(merge(*stored(first), second), everything)
+    (alike,) = read(paths[0], write_file(tmp_path / "3", make_dataset(frames[0], 3, RescaleSlope="0.5")))
+    assert alike.series.frame_rescale is None
+    assert RESCALE_NOTE not in alike.series.notes
 
 
 def test_volumes_in_any_portions(shared_data, read):

@@ -9,7 +9,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from imarium.formats.dicom.grouping import MOSAIC_NOTE, MULTIFRAME_NOTE
+from imarium.formats.dicom.grouping import MOSAIC_NOTE, MULTIFRAME_NOTE, RESCALE_NOTE
+from imarium.formats.nifti import NiftiWriter
+from imarium.model import Rendition, Volume
 
 CASES = {
     "12 bits unsigned": ("mr-12bit/In", "12bitUnsigned.dcm", "mr-12bit/Ref/2.nii", 39116505),
@@ -91,6 +93,37 @@ def test_enhanced_multiframe(shared_data, read):
         found = nibabel.as_closest_canonical(image)
         assert np.array_equal(np.asarray(found.dataobj), np.asarray(expected.dataobj.get_unscaled()))
         assert np.abs(found.affine - expected.affine).max() < 1e-3
+
+
+def test_enhanced_multiframe_with_slopes_of_its_own(shared_data, read, tmp_path):
+    """The second volume is a field map in Hz, the first a magnitude: values as dcm2niix scales them."""
+    (source,) = read(*(shared_data / "mr-enhanced/Philips").iterdir())
+    series = source.series
+    assert series.frame_rescale is not None
+    assert len(set(series.frame_rescale[:32])) == 1
+    assert series.frame_rescale[0] == (series.rescale_slope, series.rescale_intercept)
+    assert series.frame_rescale[32] == pytest.approx((0.244200244200244, -500.0))
+    assert RESCALE_NOTE in series.notes
+    stored = np.stack(list(source.read_frames())).reshape(series.volume_shape)
+    values = Volume.wrap(stored, series).rescaled()
+    target = tmp_path / "a.nii.gz"
+    NiftiWriter().write(Rendition(series, series, source.read_frames(), {}), target)
+    image = nibabel.load(target)
+    header = image.header
+    assert header.get_data_dtype() == np.float32
+    assert (image.dataobj.slope, image.dataobj.inter) == (1, 0)
+    assert b"rescaled" in bytes(header["descrip"])
+    assert np.allclose(image.get_fdata(), values[..., ::-1, :].T, rtol=1e-5, atol=1e-3)
+    for volume, name in enumerate(("e1", "e2_fieldmaphz")):
+        expected = nibabel.load(shared_data / f"mr-enhanced/Ref/Philips_WIP_B0_NS_801_{name}.nii")
+        one = nibabel.Nifti1Image(np.asarray(image.dataobj)[..., volume], image.affine)
+        found = nibabel.as_closest_canonical(one).get_fdata()
+        scale = 1.0
+        if volume == 0:  # dcm2niix gives Philips' precise values there, which have another slope
+            scale = expected.dataobj.slope / series.rescale_slope
+        # dcm2niix's slope comes from a private element and has five digits: 0.01 of 500.
+        assert np.allclose(found * scale, expected.get_fdata(), rtol=1e-5, atol=0.01)
+    assert (found.min(), found.max()) == pytest.approx((-495.604, 497.320), abs=0.01)
 
 
 def test_gantry_tilt(shared_data, read):

@@ -150,6 +150,30 @@ def test_bad_elements(tmp_path, read, elements, kind, words):
     assert words in str(error)
 
 
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        (b"1.2.3.4\0", "the transfer syntax 1.2.3.4 is not known"),
+        (b"Nobody^Known", "the transfer syntax is no UID"),
+        (b"\x1b[2J1.2 ", "the transfer syntax is no UID"),
+        (b"1.2.3\n1.2 ", "the transfer syntax is no UID"),
+        (b"1" * 66, "the transfer syntax is no UID"),
+    ],
+)
+def test_unknown_transfer_syntax(tmp_path, read, stated, words):
+    path = write_file(tmp_path / "a", make_dataset(PIXELS))
+    data = path.read_bytes()
+    syntax = b"1.2.840.10008.1.2.1\0"
+    at = data.index(b"\x02\x00\x10\x00UI") + 6
+    length = int.from_bytes(data[132 + 8 : 132 + 12], "little") + len(stated) - len(syntax)
+    new = len(stated).to_bytes(2, "little") + stated
+    data = data[:140] + length.to_bytes(4, "little") + data[144:at] + new + data[at + 2 + len(syntax) :]
+    path.write_bytes(data)
+    error = refusal(read, path)
+    assert isinstance(error, UnsupportedFileError)
+    assert str(error) == words
+
+
 def test_header_beyond_the_limit(tmp_path):
     dataset = make_dataset(PIXELS)
     dataset.add_new(0x00091001, "OB", bytes(200_000))

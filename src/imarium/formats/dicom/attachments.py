@@ -73,7 +73,7 @@ def read_index(attachments: Mapping[str, bytes]) -> FrameIndex:
     try:
         data = json.loads(attachments[INDEX])
         if data["version"] != _VERSION:
-            raise IntegrityError(f"{INDEX} is of version {data['version']}; this program knows {_VERSION}")
+            raise IntegrityError(f"{INDEX} is of another version; this program knows {_VERSION}")
         instances = tuple(
             StoredInstance(
                 item["sop_instance_uid"],

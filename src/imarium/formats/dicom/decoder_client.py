@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 import numpy as np
+from pydicom.uid import UID
 
 from imarium.errors import CorruptFileError, ImariumError, LimitExceededError, UnsupportedFileError
 from imarium.formats.dicom.guard import DECODER_VARIABLE
@@ -85,7 +86,7 @@ class DecoderProcess:
             raise
         self._fresh = False
         if "error" in head:
-            raise _error(head)
+            raise _error(str(head["error"]), str(options.get("transfer_syntax_uid", "")))
         array = np.frombuffer(payload, np.dtype(head["dtype"])).reshape(head["shape"])
         return array, str(head["photometric"])
 
@@ -135,13 +136,21 @@ class DecoderProcess:
         self._process.wait()
 
 
-def _error(head: dict[str, Any]) -> ImariumError:
-    reason = " ".join(str(head["error"]).split())
-    if head.get("kind") == "memory":
+def _error(kind: str, syntax: str) -> ImariumError:
+    if kind == "memory":
         return LimitExceededError("decoding a frame needs more memory than the decoder may use")
-    if head.get("kind") == "unsupported":
-        return UnsupportedFileError(f"the compressed pixel data cannot be decoded: {reason}")
-    return CorruptFileError(f"the compressed pixel data cannot be decoded: {reason}")
+    failed = f"the compressed pixel data cannot be decoded ({syntax_name(syntax)})"
+    if kind == "unsupported":
+        return UnsupportedFileError(f"{failed}; no decoder for it is installed")
+    return CorruptFileError(f"{failed}; the file is damaged or of an unknown variant")
+
+
+def syntax_name(syntax: str) -> str:
+    """The short name of a transfer syntax in the standard's table (PS3.6 A); never the text of a file."""
+    uid = UID(syntax)
+    if uid.type != "Transfer Syntax":
+        return "an unknown transfer syntax"
+    return uid.name.split("(")[0].strip().removesuffix(" Image Compression")
 
 
 class DecoderPool:

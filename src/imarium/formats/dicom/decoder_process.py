@@ -7,7 +7,9 @@ and as many bytes as the head's "bytes" says.
 
     request   {"bytes": n, "options": {pydicom decoding options}} + one frame's codestream
     answer    {"bytes": n, "dtype", "shape", "photometric"} + the stored values, C order, native
-              {"bytes": 0, "error": reason, "kind": "corrupt" | "unsupported" | "memory"}
+              {"bytes": 0, "error": "corrupt" | "unsupported" | "memory"}
+
+What the decoders say of a codestream stays here: it may quote the file.
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def _fallback(codestream: bytes, syntax: UID, options: dict[str, Any]) -> tuple[
     elif syntax in _JPEG_LOSSLESS:
         array = imagecodecs.ljpeg_decode(codestream)
     else:
-        raise NotImplementedError(f"no decoder for {syntax.name} is installed")
+        raise NotImplementedError
     rows, columns, samples = options["rows"], options["columns"], options["samples_per_pixel"]
     shape = (rows, columns) if samples == 1 else (rows, columns, samples)
     bits = options["bits_allocated"]
@@ -100,12 +102,12 @@ def answer(head: dict[str, Any], codestream: bytes) -> tuple[dict[str, Any], mem
         facts = {"dtype": array.dtype.name, "shape": array.shape, "photometric": photometric}
         return {"bytes": payload.nbytes, **facts}, payload
     except MemoryError:
-        return {"bytes": 0, "kind": "memory", "error": "not enough memory"}, memoryview(b"")
-    except NotImplementedError as error:
-        return {"bytes": 0, "kind": "unsupported", "error": str(error)[:300]}, memoryview(b"")
+        return {"bytes": 0, "error": "memory"}, memoryview(b"")
+    except NotImplementedError:
+        return {"bytes": 0, "error": "unsupported"}, memoryview(b"")
     except Exception as error:
         kind = "memory" if "memory" in str(error).lower() else "corrupt"
-        return {"bytes": 0, "kind": kind, "error": str(error)[:300]}, memoryview(b"")
+        return {"bytes": 0, "error": kind}, memoryview(b"")
 
 
 def limit_memory(size: int) -> None:

@@ -21,6 +21,7 @@ from imarium.model.geometry import Affine
 
 MULTIFRAME_NOTE = "The frames are those of one multi-frame instance."
 MOSAIC_NOTE = "The slices were cut from Siemens mosaics, one instance a volume."
+RESCALE_NOTE = "Rescale slope and intercept differ between frames; frame_rescale has those of each frame."
 _UNPLACED_NOTE = "The frames do not form a grid in space; they are in the instance's own order."
 
 
@@ -184,12 +185,13 @@ def series_of(stack: Stack) -> Series:
     head = stack.instances[stack.frames[0].instance]
     facts = head.facts
     rows, columns = head.shape
-    rescales = dict.fromkeys(rescale for item in stack.instances for rescale in item.rescales)
-    slope, intercept = head.rescales[0]
+    rescales = tuple(stack.instances[frame.instance].rescale_of(frame.number) for frame in stack.frames)
+    differ = len(set(rescales)) > 1
+    slope, intercept = rescales[0]
     notes = dict.fromkeys(stack.notes)
     notes |= dict.fromkeys(note for item in stack.instances for note in item.facts.notes)
-    if len(rescales) > 1:
-        notes["Rescale slope and intercept differ between frames; those of the first frame are given."] = None
+    if differ:
+        notes[RESCALE_NOTE] = None
     window = facts.window or (None, None)
     return Series(
         uid=head.series_uid,
@@ -211,6 +213,7 @@ def series_of(stack: Stack) -> Series:
         time_step=_time_step(stack, head),
         rescale_slope=slope,
         rescale_intercept=intercept,
+        frame_rescale=rescales if differ else None,
         rescale_unit=facts.unit,
         window_center=window[0],
         window_width=window[1],

@@ -78,7 +78,7 @@ class Instance:
     places: tuple[Place, ...]
     """One a frame; one a tile for a mosaic."""
     rescales: tuple[tuple[float, float], ...]
-    """(slope, intercept) of the frames, without repetition, the first frame's first."""
+    """(slope, intercept): one pair for all frames, or one a frame where they differ."""
     mosaic: Mosaic | None
     multiframe: bool
     photometric: str
@@ -89,6 +89,10 @@ class Instance:
     """Bytes before the pixel data, if they are a file of their own and nothing follows the pixel data."""
     occurrence: int = 0
     """0 for the first file with this SOP Instance UID in a batch, 1 for the second, ..."""
+
+    def rescale_of(self, number: int) -> tuple[float, float]:
+        """(slope, intercept) of frame (or tile) `number`, from 0."""
+        return self.rescales[number] if len(self.rescales) > 1 else self.rescales[0]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -394,9 +398,10 @@ def _rescales(
 ) -> tuple[tuple[float, float], ...]:
     if scaling := values.number(dataset, "DoseGridScaling"):
         return ((scaling, 0.0),)
+    alone = _slope(dataset)
     groups = (_macro(frame, shared, "PixelValueTransformationSequence") for frame in frames)
-    found = dict.fromkeys(_slope(group) for group in groups if group is not None)
-    return tuple(found) or (_slope(dataset),)
+    found = tuple(alone if group is None else _slope(group) for group in groups)
+    return found if len(set(found)) > 1 else found[:1] or (alone,)
 
 
 def _slope(dataset: Dataset) -> tuple[float, float]:

@@ -16,6 +16,7 @@ frame; it equals pydicom's result bit for bit.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -51,6 +52,7 @@ PHOTOMETRICS = frozenset(
         "YBR_PARTIAL_420",
     )
 )
+_UID_TEXT = re.compile(r"[0-9.]{1,64}")
 _ITEM = 0xFFFEE000
 _SEQUENCE_END = 0xFFFEE0DD
 
@@ -118,7 +120,10 @@ def pixel_format(header: Header, limits: Limits) -> PixelFormat:
     try:
         encapsulated = header.syntax.is_encapsulated
     except ValueError as error:
-        raise UnsupportedFileError(f"the transfer syntax {header.syntax} is not known") from error
+        found = str(header.syntax)
+        # Whatever else stands there could be a name, or an escape sequence.
+        reason = f"{found} is not known" if _UID_TEXT.fullmatch(found) else "is no UID"
+        raise UnsupportedFileError(f"the transfer syntax {reason}") from error
     integers = element.keyword == "PixelData"
     bits = _required(dataset, "BitsAllocated", 1, 64)
     if bits != 1 and bits % 8:
