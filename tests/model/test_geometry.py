@@ -108,6 +108,10 @@ def test_views_and_results_lie_nowhere(placed):
     views = (placed[0], placed[:], placed[:, ::2], placed.T, placed.reshape(-1), placed[placed > 3])
     for view in (*views, placed + 1, 1 - placed, placed > 3, np.sqrt(placed), placed.clip(0, 3)):
         assert view.affine is None
+    for moved in (np.sort(placed, axis=None), np.sort(placed), np.partition(placed, 1)):
+        assert getattr(moved, "affine", None) is None
+    assert np.median(placed) == 11.5
+    assert placed.affine is not None
     for result in (placed.sum(axis=0), placed.cumsum(), np.mean(placed, axis=(0, 1)), placed.max(axis=2)):
         assert type(result) is np.ndarray
     for scalar in (placed.max(), placed.sum(), np.min(placed), placed.mean(), placed.std(), placed[0].max()):

@@ -66,6 +66,16 @@ class Volume(np.ndarray[Any, np.dtype[Any]]):
         values, self.series = state
         super().__setstate__(values)
 
+    def sort(self, *arguments: Any, **options: Any) -> None:
+        """Sort in place; the values then lie nowhere (`np.sort` sorts a copy)."""
+        super().sort(*arguments, **options)
+        self.series = None
+
+    def partition(self, *arguments: Any, **options: Any) -> None:
+        """Partition in place; the values then lie nowhere (`np.partition` does so with a copy)."""
+        super().partition(*arguments, **options)
+        self.series = None
+
     @property
     def affine(self) -> NDArray[np.float64] | None:
         """4x4, (column, row, slice) to RAS+ mm; None if unknown."""

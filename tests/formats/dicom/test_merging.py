@@ -143,3 +143,6 @@ def test_unsound_index():
     for attachments in ({}, {"dicom/frames.json": b"{"}, {"dicom/frames.json": b'{"version": 9}'}):
         with pytest.raises(IntegrityError):
             instance_frames(attachments)
+    with pytest.raises(IntegrityError) as caught:
+        instance_frames({"dicom/frames.json": b'{"version": "Jane^Doe"}'})
+    assert "Jane" not in str(caught.value)
