@@ -1,17 +1,58 @@
-"""Names and bundles of exported files."""
+"""Names, places and bundles of exported files."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
 
+from imarium.errors import InvalidRequestError
+
 _NAMES = {"dicom": "series.dcm", "nifti": "series.nii.gz", "png": "series.png", "npy": "series.npy"}
+_SUFFIXES = {"nifti": (".nii", ".nii.gz"), "npy": (".npy",)}
+"""Formats that are known by their names."""
 
 
 def download_name(format_name: str, *, compress: bool = True) -> str:
     """A file name that tells the format and nothing of the patient."""
     name = _NAMES[format_name]
     return name if compress else name.removesuffix(".gz")
+
+
+def resolve(output: str | None, format_name: str, files: int = 1) -> Path:
+    """The file, or for several the folder, that an export to `output` as it was typed becomes.
+
+    One file goes into a folder that exists, or is written with a slash at the end, under its default
+    name. Raises InvalidRequestError for a name that the format, or the number of files, does not allow.
+    """
+    if files > 1:
+        return _folder(output or f"series-{format_name}", format_name, files)
+    path = Path(output or _NAMES[format_name])
+    if output and (output.endswith("/") or path.is_dir()):
+        path /= _NAMES[format_name]
+    suffixes = _SUFFIXES.get(format_name)
+    if suffixes and not path.name.lower().endswith(suffixes):
+        raise InvalidRequestError(
+            f"a file of format {format_name} is named {' or '.join(suffixes)}, not {path.name!r}"
+        )
+    return path
+
+
+def _folder(output: str, format_name: str, files: int) -> Path:
+    path = Path(output)
+    named_like_a_file = path.suffix == Path(_NAMES[format_name]).suffix and not output.endswith("/")
+    if not path.is_dir() and (path.exists() or named_like_a_file):
+        raise InvalidRequestError(f"{files} files need a folder; {path.name!r} is a file, or named like one")
+    return path
+
+
+def deliver(files: list[Path], output: str | None, format_name: str) -> list[Path]:
+    """Move finished files of one file system to where `output` says; returns where they are now."""
+    target = resolve(output, format_name, len(files))
+    if len(files) == 1:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return [files[0].replace(target)]
+    target.mkdir(parents=True, exist_ok=True)
+    return [file.replace(target / file.name) for file in files]
 
 
 def gather(files: list[Path], folder: Path) -> Path:
@@ -23,3 +64,14 @@ def gather(files: list[Path], folder: Path) -> Path:
         for file in files:
             archive.write(file, file.name)
     return target
+
+
+def scatter(bundle: Path) -> list[Path]:
+    """The files of a zip, unpacked beside it; a file that is no zip is itself all there is."""
+    if bundle.suffix != ".zip":
+        return [bundle]
+    with zipfile.ZipFile(bundle) as archive:
+        for member in archive.infolist():
+            member.filename = Path(member.filename).name
+            archive.extract(member, bundle.parent)
+        return [bundle.parent / member.filename for member in archive.infolist()]

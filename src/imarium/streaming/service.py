@@ -148,7 +148,7 @@ class Streaming:
             level = 0
         reader = self.reader(record, level)
         middle = full.frames // 2 if len(full.dimensions) == 1 else full.dimensions[-1] // 2
-        picture = render_8bit(reader.frame(middle), reader.series, None)
+        picture = render_8bit(reader.frame(middle), reader.series, None, middle)
         return encode_png(_turned(resample(picture, rows, columns, nearest=full.label_map), full))
 
     # --- checking -----------------------------------------------------------------------------------

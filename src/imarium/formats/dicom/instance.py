@@ -189,7 +189,7 @@ def _inflate(header: Header, stream: InflatedStream, context: ReadContext) -> He
 def refuse_unwanted(header: Header) -> None:
     """Raise for DICOM files that are no images."""
     dataset = header.dataset
-    media = str(header.meta.get("MediaStorageSOPClassUID", ""))
+    media = values.text(header.meta, "MediaStorageSOPClassUID") or ""
     if media == _DICOMDIR or "DirectoryRecordSequence" in dataset:
         raise UnsupportedFileError("a DICOMDIR is a table of contents and holds no image")
     if header.pixel is None:

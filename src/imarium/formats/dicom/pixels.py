@@ -214,13 +214,13 @@ def _frames(dataset: Dataset) -> int:
 
 
 def _required(dataset: Dataset, keyword: str, low: int, high: int) -> int:
-    name = "".join(f" {sign}" if sign.isupper() else sign for sign in keyword).strip()
     value = values.integer(dataset, keyword)
+    if value is not None and low <= value <= high:
+        return value
+    name = "".join(f" {sign}" if sign.isupper() else sign for sign in keyword).strip()
     if value is None:
         raise CorruptFileError(f"{name} is missing or no number")
-    if not low <= value <= high:
-        raise CorruptFileError(f"{name} is {value}; it must be {low} to {high}")
-    return value
+    raise CorruptFileError(f"{name} is {value}; it must be {low} to {high}")
 
 
 def read_native(stream: BinaryIO, value: int, form: PixelFormat, index: int) -> Frame:

@@ -19,6 +19,7 @@ _PLAIN_VRS = frozenset(
     ["AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "TM", "UI", "UL", "US"]
 )
 """Types whose values need neither a character set nor other elements."""
+_CACHED_VRS = _PLAIN_VRS | {"LO", "SH"}
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
@@ -30,8 +31,9 @@ def get(dataset: Dataset, keyword: str | tuple[int, int]) -> Any:
         element = dataset.get_item(tag)
         if element is None:
             return None
-        if isinstance(element, RawDataElement) and element.VR in _PLAIN_VRS and element.value:
-            value = _converted(tag, element.VR, element.value, element.is_little_endian)
+        if isinstance(element, RawDataElement) and element.value and element.VR in _CACHED_VRS:
+            names = None if element.VR in _PLAIN_VRS else _character_sets(dataset)
+            value = _converted(tag, element.VR, element.value, element.is_little_endian, names)
         else:
             value = dataset[tag].value
     except Exception:
@@ -44,11 +46,16 @@ def _tag(keyword: str | tuple[int, int]) -> BaseTag:
     return Tag(keyword)
 
 
+def _character_sets(dataset: Dataset) -> tuple[str, ...]:
+    names = dataset.original_character_set
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 @lru_cache(8192)
-def _converted(tag: BaseTag, vr: str, raw: bytes, little: bool) -> Any:
-    """A value whose meaning hangs on nothing but itself; the slices of a series share most of theirs."""
+def _converted(tag: BaseTag, vr: str, raw: bytes, little: bool, names: tuple[str, ...] | None) -> Any:
+    """A value and what it hangs on; the slices of a series share most of theirs."""
     element = RawDataElement(tag, vr, len(raw), raw, 0, False, little)
-    return convert_raw_data_element(element).value
+    return convert_raw_data_element(element, encoding=None if names is None else list(names)).value
 
 
 def put(dataset: Dataset, keyword: str, value: object) -> None:
