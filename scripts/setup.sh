@@ -19,9 +19,12 @@ check_prerequisites() {
   find_python
   "$python" -c 'import ensurepip, venv' 2>/dev/null ||
     fail "Python's venv module is missing; install it: apt-get install python3-venv"
-  command -v node >/dev/null 2>&1 || fail "Node.js 20 or newer is missing; install it: apt-get install nodejs npm"
-  node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' ||
-    fail "Node.js is $(node --version), 20 or newer is needed; install it: apt-get install nodejs (from a release that has it)"
+  node_hint="install Node.js 20.19 or newer, for example from nodejs.org's Debian packages, then run again"
+  command -v node >/dev/null 2>&1 || fail "Node.js is missing; $node_hint"
+  version=$(node --version) || fail "Node.js does not start; $node_hint"
+  IFS=. read -r major minor _ <<< "${version#v}"
+  [ "$major" -gt 20 ] || { [ "$major" -eq 20 ] && [ "$minor" -ge 19 ]; } ||
+    fail "Node.js is ${version#v}; $node_hint"
   command -v npm >/dev/null 2>&1 || fail "npm is missing; install it: apt-get install npm"
 }
 

@@ -57,11 +57,18 @@ class Settings:
 def load(home: Path | None, *, default_home: Path, environ: Mapping[str, str]) -> Settings:
     """Settings from the command line's `home`, else `IMARIUM_HOME`, else the platform's default.
 
-    `IMARIUM_THREADS` sets the number of threads.
+    `IMARIUM_THREADS` sets the number of threads. Raises ValueError, naming what cannot be used.
     """
     chosen = home or (Path(environ["IMARIUM_HOME"]) if environ.get("IMARIUM_HOME") else default_home)
     threads = environ.get("IMARIUM_THREADS")
-    settings = Settings(home=chosen.expanduser().resolve())
-    if threads:
-        settings = Settings(home=settings.home, threads=max(1, int(threads)))
-    return settings
+    try:
+        settings = Settings(home=chosen.expanduser().resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"the home folder cannot be used: {error}") from error
+    if not threads:
+        return settings
+    try:
+        count = int(threads)
+    except ValueError as error:
+        raise ValueError(f"IMARIUM_THREADS is a number of threads, not {threads!r}") from error
+    return Settings(home=settings.home, threads=max(1, count))

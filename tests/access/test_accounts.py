@@ -1,6 +1,8 @@
 """Passwords, tokens and pseudonyms."""
 
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
@@ -79,3 +81,30 @@ def test_pseudonyms_are_stable_and_keyed():
     assert "12345" not in pseudonym(bytes(32), "12345")
     assert pseudonym(bytes(32), None) is None
     assert pseudonym(bytes(32), "") is None
+
+
+def test_many_logins_at_once_take_turns(catalog, monkeypatch):
+    accounts = Accounts(catalog)
+    accounts.ensure_administrator()
+    running, most = [], []
+    verify = accounts._hasher.verify
+
+    class Watched:
+        def verify(self, *arguments):
+            running.append(1)
+            most.append(len(running))
+            time.sleep(0.01)
+            try:
+                return verify(*arguments)
+            finally:
+                running.pop()
+
+    monkeypatch.setattr(accounts, "_hasher", Watched())
+
+    def wrong(_):
+        with pytest.raises(AuthenticationError):
+            accounts.login("admin", "wrong")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(wrong, range(8)))
+    assert max(most) <= 2

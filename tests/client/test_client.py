@@ -103,12 +103,29 @@ def test_ingest_over_the_network(live, phantom, nifti, tmp_path):
     assert list((live.archive.settings.scratch / "uploads").iterdir()) == []
 
 
-def test_an_upload_that_breaks_off_is_dropped(live, nifti, tmp_path):
+def test_an_upload_that_breaks_off_is_dropped(live, nifti):
+    def files():
+        yield nifti
+        raise KeyboardInterrupt
+
     with imarium.connect(live.url) as db:
         db.login("admin", live.password)
-        with pytest.raises(OSError, match="gone"):
-            list(db.ingest([nifti, tmp_path / "gone"], "c"))
+        with pytest.raises(KeyboardInterrupt):
+            list(db.ingest(files(), "c"))
     assert list((live.archive.settings.scratch / "uploads").iterdir()) == []
+
+
+def test_a_file_that_fails_is_refused_and_the_rest_goes_on(live, nifti, phantom, tmp_path):
+    (tmp_path / "large").write_bytes(bytes(100_000))
+    object.__setattr__(live.archive.settings.limits, "file_bytes", 50_000)  # frozen, but for this test
+    files = [tmp_path / "gone", tmp_path, tmp_path / "large", nifti]
+    with imarium.connect(live.url) as db:
+        db.login("admin", live.password)
+        answers = {answer["number"]: answer for answer in db.ingest(files, "c")}
+    assert [answers[number]["status"] for number in range(4)] == ["refused"] * 3 + ["taken"]
+    assert "disappeared" in answers[0]["reason"]
+    assert "cannot be read" in answers[1]["reason"]
+    assert "larger than the server takes" in answers[2]["reason"]
 
 
 def test_public_names():

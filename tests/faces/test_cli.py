@@ -3,18 +3,21 @@
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
+import httpx
 import nibabel
 import numpy as np
 import pydicom
 import pytest
 from typer.main import get_command
 
-from imarium.faces.cli.app import app
+from imarium.faces.cli import backends
+from imarium.faces.cli.app import app, run
 
 
 class Cli:
@@ -203,3 +206,171 @@ def test_gpl_code_is_never_loaded_by_the_command_line():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def said(monkeypatch, capsys):
+    """Runs `imarium` in this process, which is quicker: `said("ls", status=2)` is what it wrote."""
+
+    def call(*arguments, status=0):
+        monkeypatch.setattr(sys, "argv", ["imarium", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            run(None)
+        written = capsys.readouterr()
+        assert (left.value.code or 0) == status, written
+        return written.out + written.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["get"], "'series'"),
+        (["ls", "--nope"], "--nope"),
+        (["serve", "--port", "abc"], "--port"),
+        (["nosuch"], "nosuch"),
+    ],
+)
+def test_errors_of_usage_are_one_line(said, arguments, names):
+    (line,) = said(*arguments, status=2).splitlines()
+    assert line.startswith("error: ")
+    assert names in line
+    error = json.loads(said(*arguments, "--json", status=2))["error"]
+    assert error["code"] == "invalid-request"
+    assert names in error["message"]
+
+
+def test_help_needs_no_command(said):
+    assert "ingest" in said("--help")
+    assert "ingest" in said(status=2)
+
+
+def test_settings_that_cannot_be_used(said, monkeypatch, tmp_path):
+    monkeypatch.setenv("IMARIUM_THREADS", "abc")
+    assert said("ls", "--home", tmp_path, status=2) == (
+        "error: IMARIUM_THREADS is a number of threads, not 'abc'\n"
+    )
+    monkeypatch.delenv("IMARIUM_THREADS")
+    assert "home folder" in said("ls", "--home", "~nosuchuser/x", status=2)
+
+
+def test_an_option_wins_over_the_environment(said, monkeypatch, tmp_path):
+    monkeypatch.setenv("IMARIUM_SERVER", "http://127.0.0.1:9")
+    assert "imarium serve" in said("ls", status=2)
+    assert "Nothing is stored" in said("ls", "--home", tmp_path)
+    assert "exclude" in said("ls", "--home", tmp_path, "--server", "http://127.0.0.1:9", status=2)
+
+
+@pytest.fixture(params=["local", "remote"])
+def place(request, archive, tmp_path, monkeypatch) -> list:
+    """Options that name an archive: its home folder, or its server. The working folder is empty."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    if request.param == "local":
+        return ["--home", archive.settings.home]
+    live = request.getfixturevalue("live")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("IMARIUM_TOKEN", archive.accounts.login("admin", live.password).token)
+    return ["--server", live.url]
+
+
+def test_where_exports_go(said, place, archive, phantom, tmp_path):
+    many = next(iter(archive.ingest.run([phantom / "dicom"], collection="c"))).series
+    one_slice = sorted((phantom / "dicom").iterdir())[0]
+    with pydicom.dcmread(one_slice) as dataset:
+        dataset.SeriesInstanceUID, dataset.SOPInstanceUID = "1.2.3", "1.2.3.4"
+        dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+        dataset.save_as(tmp_path / "one.dcm")
+    one = next(iter(archive.ingest.run([tmp_path / "one.dcm"], collection="c"))).series
+
+    def files():
+        work = Path.cwd()
+        found = {str(file.relative_to(work)) for file in work.rglob("*") if file.is_file()}
+        shutil.rmtree(work)
+        work.mkdir()
+        os.chdir(work)
+        return found
+
+    def get(series, name, *options, status=0):
+        return said("get", series, "--format", name, *options, *place, status=status)
+
+    for name, only in (("nifti", "series.nii.gz"), ("npy", "series.npy")):
+        for series in (one, many):
+            get(series, name)
+            assert files() == {only}
+    for name, suffix in (("png", "png"), ("dicom", "dcm")):
+        get(one, name)
+        assert files() == {f"series.{suffix}"}
+        for output in ("new", "new/", "old"):
+            Path("old").mkdir()
+            get(many, name, "-o", output)
+            folder = output.strip("/")
+            assert files() == {f"{folder}/{number:05}.{suffix}" for number in range(1, 13)}
+        text = get(many, name)
+        assert f"12 files in series-{name}" in text
+        assert len([file for file in files() if file.startswith(f"series-{name}/")]) == 12
+        assert "need a folder" in get(many, name, "-o", f"x.{suffix}", status=2)
+        assert files() == set()
+    for output in ("new/", "old"):
+        Path("old").mkdir()
+        get(many, "npy", "-o", output)
+        assert files() == {output.strip("/") + "/series.npy"}
+    Path("old").mkdir()
+    get(one, "dicom", "-o", "old")
+    assert files() == {"old/series.dcm"}
+    for name, wrong, ends in (("nifti", "x.gz", ".nii or .nii.gz"), ("npy", "deep/er/x", ".npy")):
+        assert f"is named {ends}, not {wrong.rsplit('/', 1)[-1]!r}" in get(many, name, "-o", wrong, status=2)
+        assert list(Path.cwd().iterdir()) == []
+    assert "levels 0" in get(many, "npy", "-o", "deep/er/x.npy", "--level", "9", status=2)
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_collection_that_is_not_there(said, place, archive):
+    assert "there is no collection 'nosuch'" in said("ls", "--collection", "nosuch", *place, status=2)
+    archive.catalog.ensure_collection("empty")
+    assert said("ls", "--collection", "empty", "--json", *place) == ""
+
+
+def test_names_cannot_write_to_the_terminal(said, place):
+    text = said("ingest", "bad\x1b[31m\nname\udcff", *place, status=1)
+    assert r"refused bad\x1b[31m\nname\udcff: the file does not exist" in text
+    assert "\x1b" not in text
+
+
+def test_a_file_that_disappears_while_it_is_sent(said, place, nifti, monkeypatch, tmp_path):
+    shutil.copy(nifti, "a.nii.gz")
+    scan = backends.scan
+
+    def scan_and_lose(paths):
+        for found in scan(paths):
+            if found.name == "lost":
+                found.unlink()
+            yield found
+
+    Path("lost").write_text("x")
+    monkeypatch.setattr(backends, "scan", scan_and_lose)
+    monkeypatch.setattr("imarium.ingest.service.scan", scan_and_lose)
+    lines = [json.loads(line) for line in said("ingest", ".", "--json", *place, status=1).splitlines()]
+    assert {Path(line["path"]).name: line["status"] for line in lines} == {
+        "a.nii.gz": "taken",
+        "lost": "refused",
+    }
+
+
+def test_serve_beyond_this_machine_says_so(tmp_path):
+    options = ["--host", "0.0.0.0", "--port", "0", "--name", "images.example"]
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "imarium", "serve", "--home", tmp_path / "home", *options],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as server:  # fmt: skip
+        port = server.stdout.readline().split()[2].rsplit(":", 1)[1]
+        assert "needs a login" in server.stdout.readline()
+        address = f"http://127.0.0.1:{port}/api/v1"
+        for name, path, status in (
+            ("images.example", "/status", 200),
+            ("images.example", "/series", 401),
+            ("evil.example", "/status", 400),
+        ):
+            assert httpx.get(address + path, headers={"Host": name}).status_code == status
+        server.terminate()

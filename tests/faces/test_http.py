@@ -1,9 +1,12 @@
 """The HTTP API: ranges, guards, errors, and what it must never say."""
 
+import asyncio
 import io
 import json
 import logging
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from imarium.faces.http import create_app
+from imarium.faces.http import create_app, listening
 from imarium.pack import SeriesIndex
 
 
@@ -221,3 +224,140 @@ def test_an_unexpected_error_stays_inside(http, live, monkeypatch, caplog):
     assert "Roe" not in answer.text + caplog.text
     monkeypatch.undo()
     assert http.get("/api/v1/collections").status_code == 200
+
+
+class Direct:
+    """The app without a network in between."""
+
+    def __init__(self, archive, names=("testserver",), **options):
+        app = create_app(archive, names, **options)
+        self.transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self.headers = {}
+
+    def __call__(self, method, path, headers=None, **options):
+        async def answer():
+            async with httpx.AsyncClient(transport=self.transport, base_url="http://testserver") as client:
+                return await client.request(method, path, headers=self.headers | (headers or {}), **options)
+
+        return asyncio.run(answer())
+
+
+def test_beyond_this_machine_reading_needs_a_login(archive):
+    password = archive.accounts.ensure_administrator()
+    ask = Direct(archive, open_reading=False)
+    for path, methods in create_app(None).openapi()["paths"].items():
+        for method in methods:
+            expected = {"/api/v1/status": 200, "/api/v1/login": 400}.get(path, 401)
+            address = path.replace("{number}", "0").replace("{", "").replace("}", "")
+            answer = ask(method.upper(), address, params={"format": "npy"})
+            assert answer.status_code == expected, path
+    assert ask("GET", "/api/v1/openapi.json").status_code == 401
+    assert ask("HEAD", "/api/v1/packs/aa/none.imp").status_code == 401
+    assert ask("GET", "/").status_code in {200, 404}  # the page, or that it is not built
+    token = ask("POST", "/api/v1/login", json={"username": "admin", "password": password}).json()["token"]
+    ask.headers["Authorization"] = f"Bearer {token}"
+    assert ask("GET", "/api/v1/collections").json()["total"] == 0
+    assert "paths" in ask("GET", "/api/v1/openapi.json").json()
+
+
+@pytest.mark.parametrize(
+    ("host", "open_reading"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False), ("", False)]
+)
+def test_who_may_read_follows_from_the_address(archive, host, open_reading):
+    with listening(archive, host, 0) as bound:
+        assert bound.open_reading == open_reading
+
+
+def test_names_that_are_answered_to(archive):
+    ask = Direct(archive, names=("127.0.0.1", "::1", "images.example"))
+    for name in ("127.0.0.1:8000", "[::1]:8000", "::1", "IMAGES.example:80"):
+        assert ask("GET", "/api/v1/status", headers={"Host": name}).status_code == 200, name
+    for name in ("evil.example", "images.example.evil.example", "[", ""):
+        answer = ask("GET", "/api/v1/status", headers={"Host": name})
+        assert answer.status_code == 400, name
+        assert "--name" in answer.json()["error"]["message"]
+        assert "content-security-policy" in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/x%00y", "/" + "x" * 300, "/api/v1/series/%00", "/api/v1/packs/%00/x"])
+def test_names_that_cannot_be(archive, path):
+    assert Direct(archive)("GET", path).json()["error"]["code"] == "not-found"
+
+
+def test_numbers_are_bounded(http, stored):
+    series = f"/series/{stored['dicom']}"
+    for path in ("/series?offset=", "/studies?offset=", f"{series}/pixels?start=", f"{series}/pixels?stop=",
+                 f"{series}/pixels?level=", f"{series}/export?format=npy&level="):  # fmt: skip
+        assert http.get(f"/api/v1{path}{1 << 63}").status_code == 400, path
+    url = http.get(f"/api/v1{series}").json()["pack"]["url"]
+    assert http.get(url, headers={"Range": f"bytes=0-{'9' * 5000}"}).status_code == 200
+
+
+def test_damage_is_answered_and_never_told(http, stored, live, caplog):
+    uid = stored["dicom"]
+    record = live.archive.catalog.get_series(uid)
+    index = live.archive.streaming.index(record)
+    path = live.archive.settings.objects / record.pack.key
+    whole = path.read_bytes()
+    address = f"/api/v1/series/{uid}/pixels"
+
+    def damaged(frame):
+        data = bytearray(whole)
+        data[int(index.offsets[frame])] ^= 255
+        path.write_bytes(data)
+
+    damaged(0)
+    answer = http.get(address)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "integrity")
+    damaged(11)  # too late for an answer: the body stays short
+    with pytest.raises(httpx.RemoteProtocolError):
+        http.get(address)
+    assert "unexpected IntegrityError" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert "checksum" not in caplog.text
+
+
+def test_a_lost_pack_is_damage(http, stored, live):
+    uid = stored["dicom"]
+    pack = http.get(f"/api/v1/series/{uid}").json()["pack"]
+    (live.archive.settings.objects / pack["key"]).unlink()
+    for path in (f"/series/{uid}/pixels", f"/series/{uid}/index", f"/series/{uid}/thumbnail",
+                 f"/series/{uid}/export?format=npy", f"/{pack['key']}"):  # fmt: skip
+        answer = http.get("/api/v1" + path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "integrity"), path
+
+
+def test_few_exports_at_a_time(http, stored, live, monkeypatch):
+    running, most = [], []
+
+    def export(uid, format_name, destination, **_):
+        running.append(uid)
+        most.append(len(running))
+        time.sleep(0.05)
+        running.pop()
+        destination.write_bytes(b"x")
+        return [destination]
+
+    monkeypatch.setattr(live.archive.streaming, "export", export)
+    address = f"/api/v1/series/{stored['dicom']}/export?format=npy"
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: http.get(address).content, range(6)))
+    assert answers == [b"x"] * 6
+    assert max(most) <= 2
+
+
+def test_what_breaks_off_is_not_ingested(http, live):
+    token = http.post("/api/v1/login", json={"username": "admin", "password": live.password}).json()["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    upload = http.post("/api/v1/uploads", json={}, headers=headers).json()["id"]
+
+    def body():
+        yield b"half"
+        seen.extend((live.archive.settings.scratch / "uploads" / upload / "files").iterdir())
+        raise OSError("gone")
+
+    seen = []
+    with pytest.raises(OSError, match="gone"):
+        http.put(f"/api/v1/uploads/{upload}/files/0", content=body(), headers=headers)
+    assert seen == []
+    assert http.post(f"/api/v1/uploads/{upload}/ingest", headers=headers).text == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -19,6 +20,10 @@ from imarium.errors import AuthenticationError
 
 ADMINISTRATOR = "admin"
 _LIFETIME = timedelta(days=30)
+_WRONG = "wrong user name or password"
+
+_HASHING = threading.BoundedSemaphore(2)
+"""A hash takes 64 MiB; logins beyond two at a time wait, so that many cannot take all memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Accounts:
             if session.scalar(select(User.id).where(User.name == ADMINISTRATOR)) is not None:
                 return None
             password = secrets.token_urlsafe(12)
-            session.add(User(name=ADMINISTRATOR, password=self._hasher.hash(password)))
+            session.add(User(name=ADMINISTRATOR, password=self._hash(password)))
         return password
 
     def reset_password(self, name: str) -> str:
@@ -53,25 +58,37 @@ class Accounts:
             user = session.scalar(select(User).where(User.name == name))
             if user is None:
                 raise AuthenticationError("no such user")
-            user.password = self._hasher.hash(password)
+            user.password = self._hash(password)
             session.execute(delete(Token).where(Token.user_id == user.id))
         return password
 
     def login(self, name: str, password: str) -> Login:
         """Exchange a password for a token. Raises AuthenticationError, without saying which was wrong."""
         with self._catalog.session() as session:
-            user = session.scalar(select(User).where(User.name == name))
-            try:
-                self._hasher.verify(user.password if user else _decoy(), password)
-            except (VerificationError, InvalidHashError) as error:
-                raise AuthenticationError("wrong user name or password") from error
+            kept = session.scalar(select(User.password).where(User.name == name))
+        # Between two transactions: whoever waits for a turn holds no connection.
+        self._check(kept, password)
+        with self._catalog.session() as session:
+            user = session.scalar(select(User).where(User.name == name, User.password == kept))
             if user is None:
-                raise AuthenticationError("wrong user name or password")
+                raise AuthenticationError(_WRONG)
             token = secrets.token_urlsafe(32)
             login = Login(name, token, now() + _LIFETIME)
             session.execute(delete(Token).where(Token.expires < now()))
             session.add(Token(user_id=user.id, digest=_digest(token), expires=login.expires))
         return login
+
+    def _hash(self, password: str) -> str:
+        with _HASHING:
+            return self._hasher.hash(password)
+
+    def _check(self, kept: str | None, password: str) -> None:
+        """Takes as long where there is no such user."""
+        try:
+            with _HASHING:
+                self._hasher.verify(kept or _decoy(), password)
+        except (VerificationError, InvalidHashError) as error:
+            raise AuthenticationError(_WRONG) from error
 
     def authenticate(self, token: str) -> str:
         """The user that a token stands for; raises AuthenticationError."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 
 from imarium import errors
-from imarium.errors import ImariumError, IntegrityError, TransportError
+from imarium.errors import ImariumError, IntegrityError, RefusedFileError, StorageError, TransportError
 from imarium.model import Series, Volume
 from imarium.pack import LevelReader, SeriesIndex
 
@@ -128,13 +128,18 @@ class Client:
     def ingest(self, files: Iterable[Path], collection: str) -> Iterator[dict[str, Any]]:
         """Send files and have them taken in; yields one answer a file, its `number` counting `files`.
 
-        Raises OSError if a file cannot be read; the upload is dropped then.
+        A file that cannot be read, or that the server does not take, is answered as refused.
         """
         upload = f"/uploads/{self._json('POST', '/uploads', json={'collection': collection})['id']}"
         try:
             for number, path in enumerate(files):
-                with path.open("rb") as file:
-                    self._request("PUT", f"{upload}/files/{number}", content=_chunks(file))
+                try:
+                    with path.open("rb") as file:
+                        self._request("PUT", f"{upload}/files/{number}", content=_chunks(file))
+                except OSError as error:
+                    yield _refused(number, _unreadable(error))
+                except (RefusedFileError, StorageError) as error:
+                    yield _refused(number, str(error))
             yield from self._lines("POST", f"{upload}/ingest")
         except BaseException:
             with suppress(ImariumError):  # already gone, or the server is; it forgets uploads by itself
@@ -250,6 +255,26 @@ def _error_of(response: httpx.Response) -> ImariumError:
         if isinstance(kind, type) and issubclass(kind, ImariumError) and kind.__dict__.get("code") == code:
             return kind(message)
     return TransportError(f"the server answered {response.status_code}: {message}")
+
+
+def _refused(number: int, reason: str) -> dict[str, Any]:
+    """An answer like the server's, for a file that it has not got."""
+    return {
+        "number": number,
+        "status": "refused",
+        "series": None,
+        "reason": reason,
+        "source_bytes": 0,
+        "stored_bytes": 0,
+    }
+
+
+def _unreadable(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "the file does not exist, or disappeared while it was read"
+    if isinstance(error, PermissionError):
+        return "permission denied; make the file readable and try again"
+    return f"the file cannot be read: {error.strerror or type(error).__name__}"
 
 
 def _chunks(file: Any) -> Iterator[bytes]:

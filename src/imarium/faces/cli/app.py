@@ -11,25 +11,28 @@ from typing import Annotated, Any, NoReturn, Protocol
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from imarium import samples as sample_data
 from imarium import settings
 from imarium.access.accounts import ADMINISTRATOR
 from imarium.archive import Archive
 from imarium.client import Client
-from imarium.errors import ImariumError, InvalidRequestError
-from imarium.faces.cli.backends import ExportRequest, opened, save_token
+from imarium.errors import ImariumError, InvalidRequestError, NotFoundError
+from imarium.faces.cli.backends import Backend, ExportRequest, opened, save_token
 from imarium.faces.cli.output import (
     console,
     emit,
     errors,
     ingest_progress,
     print_summary,
+    say,
+    shown,
     size_text,
+    warn,
 )
 from imarium.faces.cli.paths import default_home
 from imarium.formats import EXPORTS
-from imarium.formats.delivery import download_name
 from imarium.ingest import Status, Summary
 from imarium.version import VERSION
 
@@ -49,34 +52,44 @@ class RunnableServer(Protocol):
     def url(self) -> str:
         """The address."""
 
+    @property
+    def open_reading(self) -> bool:
+        """Whether reading needs no login."""
+
     def run(self) -> None:
         """Answer until stopped."""
 
 
-Listening = Callable[[Archive, str, int], AbstractContextManager[RunnableServer]]
+Listening = Callable[[Archive, str, int, tuple[str, ...]], AbstractContextManager[RunnableServer]]
 
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of all state; else IMARIUM_HOME, else the platform's.")
 ]
 Server = Annotated[
-    str | None, typer.Option("--server", envvar="IMARIUM_SERVER", help="Act on a server at this address.")
+    str | None, typer.Option("--server", help="Act on a server at this address; else IMARIUM_SERVER.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 SeriesUid = Annotated[str, typer.Argument(help="UID of a series; `imarium ls` lists them.")]
+_INTERRUPTED = 130
+_UsageError: Any = typer.BadParameter.__mro__[1]
+"""Base of all errors of usage; typer brings its own click and exports only this child."""
 FORMATS = sorted({name for names in EXPORTS.values() for name in names})
 
 
-def _archive(home: Path | None, server: str | None) -> Archive | None:
-    """The archive to act on, unless it is a server's."""
-    if server is None:
-        return Archive(_settings(home))
-    if home is not None:
+def _backend(home: Path | None, server: str | None) -> AbstractContextManager[Backend]:
+    """What to act on. An option wins over the environment, and there a server over a home folder."""
+    if home is not None and server is not None:
         raise InvalidRequestError("--home and --server exclude each other")
-    return None
+    if home is None:
+        server = server or os.environ.get("IMARIUM_SERVER")
+    return opened(None if server else Archive(_settings(home)), server or None)
 
 
 def _settings(home: Path | None) -> settings.Settings:
-    return settings.load(home, default_home=default_home(), environ=os.environ)
+    try:
+        return settings.load(home, default_home=default_home(), environ=os.environ)
+    except ValueError as error:
+        raise InvalidRequestError(str(error)) from error
 
 
 @app.command()
@@ -89,7 +102,7 @@ def ingest(
 ) -> None:
     """Take files and folders in. Exit status 1 if anything was refused."""
     summary = Summary()
-    with opened(_archive(home, server), server) as backend, ingest_progress(as_json) as observer:
+    with _backend(home, server) as backend, ingest_progress(as_json) as observer:
         for outcome in backend.ingest(paths, collection, observer):
             summary.add(outcome)
             if as_json:
@@ -102,7 +115,7 @@ def ingest(
                     }
                 )
             elif outcome.status is Status.REFUSED:
-                errors.print(f"refused {outcome.path}: {outcome.reason}", markup=False, soft_wrap=True)
+                warn(f"refused {outcome.path}: {outcome.reason}")
     if not as_json:
         print_summary(summary)
     if summary.files[Status.REFUSED]:
@@ -117,16 +130,18 @@ def list_series(
     as_json: AsJson = False,
 ) -> None:
     """List all series."""
+    listed = 0
     table = Table("series", "collection", "modality", "shape", "type", "levels", "format", "before", "after")
-    with opened(_archive(home, server), server) as backend:
+    with _backend(home, server) as backend:
         for item in backend.list_series(collection):
+            listed += 1
             if as_json:
                 emit(_listed(item))
                 continue
             table.add_row(
                 item["uid"],
-                item["collection"],
-                item["modality"] or "",
+                _cell(item["collection"]),
+                _cell(item["modality"] or ""),
                 "x".join(str(side) for side in item["shape"]),
                 item["dtype"],
                 str(item["levels"]),
@@ -134,10 +149,16 @@ def list_series(
                 size_text(item["source_bytes"]),
                 size_text(item["stored_bytes"]),
             )
+        if not listed and collection is not None and collection not in backend.collections():
+            raise NotFoundError(f"there is no collection {collection!r}; `imarium ls` shows them all")
     if not as_json:
         table.columns[0].no_wrap = True
         empty = "Nothing is stored yet; `imarium ingest PATH...` takes images in."
         console.print(table if table.row_count else empty)
+
+
+def _cell(text: str) -> Text:
+    return Text(shown(text))
 
 
 def _listed(item: dict[str, Any]) -> dict[str, Any]:
@@ -159,21 +180,21 @@ def _listed(item: dict[str, Any]) -> dict[str, Any]:
 @app.command()
 def show(series: SeriesUid, home: Home = None, server: Server = None, as_json: AsJson = False) -> None:
     """Show one series: geometry, levels and what each costs."""
-    with opened(_archive(home, server), server) as backend:
+    with _backend(home, server) as backend:
         item = backend.show(series)
     if as_json:
         emit({"series": item.pop("uid"), **item})
         return
     for name in ("collection", "modality", "description", "format", "dtype", "photometric", "lane"):
         if item[name] is not None:
-            console.print(f"{name:12} {item[name]}", markup=False)
+            say(f"{name:12} {item[name]}")
     console.print(f"{'shape':12} {'x'.join(str(side) for side in item['shape'])} (frames, rows, columns)")
     if item["spacing"]:
         spacing = " x ".join(f"{value:.4g}" for value in item["spacing"])
         console.print(f"{'spacing':12} {spacing} mm (slice, row, column)")
     console.print(f"{'exports':12} {', '.join(item['exports'])}")
     for note in item["notes"]:
-        console.print(f"{'note':12} {note}", markup=False)
+        say(f"{'note':12} {note}")
     whole = item["level_details"][0]["bytes"]
     table = Table("level", "rows x columns", "bytes", "of the whole")
     for level in item["level_details"]:
@@ -189,7 +210,9 @@ def show(series: SeriesUid, home: Home = None, server: Server = None, as_json: A
 @app.command()
 def get(
     series: SeriesUid,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File, or folder for many.")] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", help="File; a folder where several files come.")
+    ] = None,
     format_name: Annotated[str, typer.Option("--format", help="dicom, nifti, png or npy.")] = "nifti",
     level: Annotated[int | None, typer.Option(help="0 is the full resolution; k halves it k times.")] = None,
     size: Annotated[
@@ -204,24 +227,23 @@ def get(
     """Write a series in a format, at a level or a size."""
     if format_name not in FORMATS:
         raise InvalidRequestError(f"formats are {', '.join(FORMATS)}, not {format_name!r}")
-    destination = output or Path(download_name(format_name))
     request = ExportRequest(series, format_name, level, size, window, full_range)
-    with opened(_archive(home, server), server) as backend:
-        files = backend.export(request, destination)
+    with _backend(home, server) as backend:
+        files = backend.export(request, output)
     if as_json:
         for file in files:
             emit({"series": series, "path": str(file), "bytes": file.stat().st_size})
     else:
         total = size_text(sum(file.stat().st_size for file in files))
-        what = str(files[0]) if len(files) == 1 else f"{len(files)} files in {destination}"
-        console.print(f"wrote {what} ({total})", markup=False, soft_wrap=True)
+        what = str(files[0]) if len(files) == 1 else f"{len(files)} files in {files[0].parent}"
+        say(f"wrote {what} ({total})")
 
 
 @app.command()
 def verify(home: Home = None, server: Server = None, as_json: AsJson = False) -> None:
     """Re-read every pack and check every digest. Exit status 1 if anything is damaged."""
     checked = damaged = 0
-    with opened(_archive(home, server), server) as backend:
+    with _backend(home, server) as backend:
         for outcome in backend.verify():
             checked += 1
             damaged += outcome.error is not None
@@ -235,7 +257,7 @@ def verify(home: Home = None, server: Server = None, as_json: AsJson = False) ->
                     }
                 )
             elif outcome.error:
-                errors.print(f"damaged {outcome.series}: {outcome.error}", markup=False, soft_wrap=True)
+                warn(f"damaged {outcome.series}: {outcome.error}")
     if not as_json:
         console.print(f"checked {checked} series, {damaged} damaged")
     if damaged:
@@ -271,19 +293,32 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="A further host name to answer to; may be repeated."),
+    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve the page and the API until stopped."""
     listening: Listening = context.obj
     archive = Archive(_settings(home))
-    with listening(archive, host, port) as server:
+    with listening(archive, host, port, tuple(name or ())) as server:
         password = archive.accounts.ensure_administrator()
         if as_json:
-            emit({"url": server.url, "username": ADMINISTRATOR, "password": password})
+            emit(
+                {
+                    "url": server.url,
+                    "username": ADMINISTRATOR,
+                    "password": password,
+                    "open_reading": server.open_reading,
+                }
+            )
         else:
             console.print(f"Imarium serves {server.url} (stop with Ctrl+C)", markup=False)
+            if not server.open_reading:
+                console.print("Reading needs a login too, because it listens beyond this machine.")
             if password is not None:
                 console.print(f"user name {ADMINISTRATOR}, password {password}", markup=False)
                 console.print("This password is shown once; `imarium reset-password` makes a new one.")
@@ -303,7 +338,7 @@ def login(
     if as_json:
         emit({"server": server, "username": username, "kept_in": str(path)})
     else:
-        console.print(f"logged in as {username}; the token is kept in {path}", markup=False)
+        say(f"logged in as {username}; the token is kept in {path}")
 
 
 @app.command("reset-password")
@@ -329,18 +364,13 @@ def version(as_json: AsJson = False) -> None:
         console.print(VERSION)
 
 
-def fail(error: ImariumError) -> NoReturn:
+def fail(code: str, message: str) -> NoReturn:
     """Print an error as the command asked for it and leave with status 2."""
     if "--json" in sys.argv:
-        emit({"error": {"code": error.code, "message": str(error)}})
+        emit({"error": {"code": code, "message": message}})
     else:
-        errors.print(f"[bold red]error:[/] {typer_escape(str(error))}", soft_wrap=True)
+        errors.print(Text.assemble(("error:", "bold red"), " ", shown(message)), soft_wrap=True)
     raise SystemExit(2)
-
-
-def typer_escape(text: str) -> str:
-    """Keep square brackets in messages from being read as markup."""
-    return text.replace("[", r"\[")
 
 
 def run(listening: Listening) -> None:
@@ -349,9 +379,17 @@ def run(listening: Listening) -> None:
     `listening` binds the HTTP face, which this face does not import.
     """
     try:
-        app(obj=listening)
+        status = app(obj=listening, standalone_mode=False)
     except ImariumError as error:
-        fail(error)
+        fail(error.code, str(error))
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise SystemExit(2) from None  # the help was printed
+        fail(InvalidRequestError.code, error.format_message())
+    except typer.Abort:
+        fail(InvalidRequestError.code, "an answer is needed; there was none")
     except KeyboardInterrupt:
-        errors.print("stopped; what was acknowledged is stored")
-        raise SystemExit(130) from None
+        status = _INTERRUPTED
+    if status == _INTERRUPTED:
+        warn("stopped; what was acknowledged is stored")
+    raise SystemExit(status)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any, Protocol
 
 from imarium.archive import Archive
 from imarium.client import Client
-from imarium.errors import InvalidRequestError, StorageError
+from imarium.errors import StorageError
 from imarium.faces.cli.paths import config_folder
 from imarium.formats.base import Refusal
+from imarium.formats.delivery import deliver, download_name, resolve, scatter
 from imarium.ingest import Observer, Outcome, Status
-from imarium.ingest.scan import scan
+from imarium.ingest.scan import scan, unreadable
 from imarium.streaming import VerifyOutcome, describe, describe_fully, parse_window
 
 
@@ -40,14 +40,17 @@ class Backend(Protocol):
     def ingest(self, paths: list[Path], collection: str, observer: Observer) -> Iterator[Outcome]:
         """Take files in."""
 
+    def collections(self) -> list[str]:
+        """Names of all collections."""
+
     def list_series(self, collection: str | None) -> Iterator[dict[str, Any]]:
         """Facts of all series."""
 
     def show(self, uid: str) -> dict[str, Any]:
         """Everything of one series."""
 
-    def export(self, request: ExportRequest, destination: Path) -> list[Path]:
-        """Write an export."""
+    def export(self, request: ExportRequest, output: str | None) -> list[Path]:
+        """Write an export to where `output`, as it was typed, says; returns the files."""
 
     def verify(self) -> Iterator[VerifyOutcome]:
         """Check everything that is stored."""
@@ -63,6 +66,10 @@ class LocalBackend:
         """Take files in."""
         return self._archive.ingest.run(paths, collection=collection, observer=observer)
 
+    def collections(self) -> list[str]:
+        """Names of all collections."""
+        return [record.name for record in self._archive.catalog.collections()]
+
     def list_series(self, collection: str | None) -> Iterator[dict[str, Any]]:
         """Facts of all series."""
         records, _ = self._archive.catalog.series(collection=collection)
@@ -74,17 +81,21 @@ class LocalBackend:
         streaming = self._archive.streaming
         return describe_fully(record, streaming.level_details(record), streaming.exports(record))
 
-    def export(self, request: ExportRequest, destination: Path) -> list[Path]:
+    def export(self, request: ExportRequest, output: str | None) -> list[Path]:
         """Write an export."""
-        return self._archive.streaming.export(
-            request.uid,
-            request.format_name,
-            destination,
-            level=request.level,
-            size=request.size,
-            window=None if request.window is None else parse_window(request.window),
-            full_range=request.full_range,
-        )
+
+        def made(draft: Path) -> list[Path]:
+            return self._archive.streaming.export(
+                request.uid,
+                request.format_name,
+                draft,
+                level=request.level,
+                size=request.size,
+                window=None if request.window is None else parse_window(request.window),
+                full_range=request.full_range,
+            )
+
+        return _delivered(request.format_name, output, made)
 
     def verify(self) -> Iterator[VerifyOutcome]:
         """Check everything that is stored."""
@@ -99,35 +110,37 @@ class RemoteBackend:
 
     def ingest(self, paths: list[Path], collection: str, observer: Observer) -> Iterator[Outcome]:
         """Send files and have them taken in."""
-        files: list[Path] = []
+        files: list[tuple[Path, int]] = []
         for found in scan(paths):
             if isinstance(found, Refusal):
                 yield Outcome(found.path, Status.REFUSED, reason=str(found.error))
-            elif not os.access(found, os.R_OK):
-                yield Outcome(found, Status.REFUSED, reason="permission denied; make the file readable")
-            else:
-                files.append(found)
-        observer.found(len(files), sum(file.stat().st_size for file in files))
+                continue
+            try:
+                files.append((found, found.stat().st_size))
+            except OSError as error:
+                yield Outcome(found, Status.REFUSED, reason=str(unreadable(error)))
+        observer.found(len(files), sum(size for _, size in files))
 
         def sent() -> Iterator[Path]:
-            for file in files:
-                yield file
-                observer.advanced(file.stat().st_size)
+            for path, size in files:
+                yield path
+                observer.advanced(size)
 
         if not files:
             return
-        try:
-            for answer in self._client.ingest(sent(), collection):
-                yield Outcome(
-                    files[answer["number"]],
-                    Status(answer["status"]),
-                    answer["series"],
-                    answer["reason"],
-                    answer["source_bytes"],
-                    answer["stored_bytes"],
-                )
-        except OSError as error:
-            raise StorageError(f"a file cannot be read while it is sent: {error.strerror}") from error
+        for answer in self._client.ingest(sent(), collection):
+            yield Outcome(
+                files[answer["number"]][0],
+                Status(answer["status"]),
+                answer["series"],
+                answer["reason"],
+                answer["source_bytes"],
+                answer["stored_bytes"],
+            )
+
+    def collections(self) -> list[str]:
+        """Names of all collections."""
+        return [item["name"] for item in self._client.collections()]
 
     def list_series(self, collection: str | None) -> Iterator[dict[str, Any]]:
         """Facts of all series."""
@@ -137,43 +150,41 @@ class RemoteBackend:
         """Everything of one series."""
         return self._client.describe(uid)
 
-    def export(self, request: ExportRequest, destination: Path) -> list[Path]:
-        """Download an export; a zip of several files is unpacked into the folder `destination`."""
-        try:
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=".imarium-", dir=destination.parent) as folder:
-                return self._deliver(request, Path(folder), destination)
-        except OSError as error:
-            raise StorageError(f"the export cannot be written: {error.strerror}") from error
+    def export(self, request: ExportRequest, output: str | None) -> list[Path]:
+        """Download an export; a zip of several files is unpacked."""
 
-    def _deliver(self, request: ExportRequest, folder: Path, destination: Path) -> list[Path]:
-        compress = destination.name.endswith(".gz")
-        if request.format_name == "nifti" and not (compress or destination.name.endswith(".nii")):
-            raise InvalidRequestError("a NIfTI file is named .nii or .nii.gz")
-        file = self._client.export(
-            request.uid,
-            folder,
-            format=request.format_name,
-            level=request.level,
-            size=request.size,
-            window=request.window,
-            full_range=request.full_range or None,
-            compress=None if request.format_name != "nifti" else compress,
-        )
-        if file.suffix != ".zip":
-            target = destination / file.name if destination.is_dir() else destination
-            return [file.replace(target)]
-        destination.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(file) as archive:
-            names = [Path(name).name for name in archive.namelist()]
-            for member, name in zip(archive.infolist(), names, strict=True):
-                (destination / name).write_bytes(archive.read(member))
-        return [destination / name for name in names]
+        def made(draft: Path) -> list[Path]:
+            file = self._client.export(
+                request.uid,
+                draft.parent,
+                format=request.format_name,
+                level=request.level,
+                size=request.size,
+                window=request.window,
+                full_range=request.full_range or None,
+                compress=draft.name.endswith(".gz") if request.format_name == "nifti" else None,
+            )
+            return scatter(file)
+
+        return _delivered(request.format_name, output, made)
 
     def verify(self) -> Iterator[VerifyOutcome]:
         """Have the server check everything."""
         for line in self._client.verify():
             yield VerifyOutcome(line["series"], line["frames"], line["error"])
+
+
+def _delivered(format_name: str, output: str | None, make: Callable[[Path], list[Path]]) -> list[Path]:
+    """What `make` writes at a draft's path, moved to where `output` says once it is whole."""
+    target = resolve(output, format_name)
+    nearest = next(folder for folder in target.absolute().parents if folder.is_dir())
+    try:
+        with TemporaryDirectory(prefix=".imarium-", dir=nearest) as folder:
+            compress = target.name.lower().endswith(".gz")
+            draft = Path(folder) / download_name(format_name, compress=compress)
+            return deliver(make(draft), output, format_name)
+    except OSError as error:
+        raise StorageError(f"the export cannot be written: {error.strerror}") from error
 
 
 def saved_token(url: str) -> str | None:

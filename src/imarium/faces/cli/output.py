@@ -30,6 +30,24 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED
 _REASONS_SHOWN = 20
 
 
+def shown(text: str) -> str:
+    """Text as a terminal may get it: names of files can hold control characters, and bytes of no text."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def say(text: str) -> None:
+    """One line for people."""
+    console.print(shown(text), markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """One line for people, on standard error."""
+    errors.print(shown(text), markup=False, soft_wrap=True)
+
+
 def emit(value: dict[str, Any]) -> None:
     """One JSON object on one line."""
     sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
@@ -93,6 +111,6 @@ def print_summary(summary: Summary) -> None:
             f"({percent:.0f} %)"
         )
     for reason, count in summary.reasons.most_common(_REASONS_SHOWN):
-        console.print(f"  refused {count}: {reason}", markup=False)
+        say(f"  refused {count}: {reason}")
     if len(summary.reasons) > _REASONS_SHOWN:
         console.print(f"  and {len(summary.reasons) - _REASONS_SHOWN} further reasons; see --json")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from imarium.faces.http.context import ArchiveDep
+from imarium.faces.http.context import LARGEST, ArchiveDep, SeriesDep
 from imarium.faces.http.schemas import (
     CollectionItem,
     CollectionList,
@@ -20,13 +20,15 @@ from imarium.faces.http.schemas import (
 from imarium.streaming import describe, describe_fully
 from imarium.version import VERSION
 
+public = APIRouter(tags=["browse"])
+"""Open to everyone, wherever the server listens."""
 router = APIRouter(tags=["browse"])
 
-Offset = Annotated[int, Query(ge=0)]
+Offset = Annotated[int, Query(ge=0, le=LARGEST)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
-@router.get("/status")
+@public.get("/status")
 def status(archive: ArchiveDep) -> StatusAnswer:
     """Version and counts."""
     records = archive.catalog.collections()
@@ -65,8 +67,7 @@ def series(
 
 
 @router.get("/series/{uid}")
-def series_detail(archive: ArchiveDep, uid: str) -> SeriesDetail:
+def series_detail(archive: ArchiveDep, record: SeriesDep) -> SeriesDetail:
     """A series with its levels and where they lie."""
-    record = archive.catalog.get_series(uid)
     levels = archive.streaming.level_details(record)
     return SeriesDetail(**describe_fully(record, levels, archive.streaming.exports(record)))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
 from imarium.archive import Archive
-from imarium.errors import AuthenticationError
+from imarium.catalog import PackRecord, SeriesRecord
+from imarium.errors import AuthenticationError, IntegrityError, NotFoundError
+
+LARGEST = 1 << 31
+"""Bound of every integer of a query; what lies beyond it overflows in the catalog."""
 
 
 def archive_of(request: Request) -> Archive:
@@ -36,3 +41,27 @@ def current_user(archive: ArchiveDep, token: TokenDep) -> str:
 
 
 UserDep = Annotated[str, Depends(current_user)]
+
+_LOST = "what the catalog knows is missing in the store; `imarium verify` finds out what else is"
+
+
+def known_series(archive: ArchiveDep, uid: str) -> Iterator[SeriesRecord]:
+    """A series of the catalog. What the store lacks of it is damage, and no wrong address."""
+    record = archive.catalog.get_series(uid)
+    try:
+        yield record
+    except NotFoundError as error:
+        raise IntegrityError(_LOST) from error
+
+
+def known_pack(archive: ArchiveDep, prefix: str, name: str) -> Iterator[PackRecord]:
+    """A pack of the catalog; see `known_series`."""
+    record = archive.catalog.get_pack(f"packs/{prefix}/{name}")
+    try:
+        yield record
+    except NotFoundError as error:
+        raise IntegrityError(_LOST) from error
+
+
+SeriesDep = Annotated[SeriesRecord, Depends(known_series)]
+PackDep = Annotated[PackRecord, Depends(known_pack)]

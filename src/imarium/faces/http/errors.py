@@ -40,6 +40,13 @@ def answer(status: int, code: str, message: str) -> JSONResponse:
     return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
 
 
+def wrong_name() -> JSONResponse:
+    """The answer to a Host header that names another machine."""
+    return answer(
+        400, "invalid-request", "the server does not go by that name; `imarium serve --name HOST` adds one"
+    )
+
+
 def install(app: FastAPI) -> None:
     """Answer every error in the same shape."""
 
@@ -60,10 +67,11 @@ def install(app: FastAPI) -> None:
 
 
 def unexpected(error: Exception) -> JSONResponse:
-    """The answer to an error that is nobody's. Logs where it came from, never what it says.
+    """The answer to an error that is nobody's, or comes too late to be answered.
 
-    A message could quote what was in a file.
+    Logs where it came from, never what it says: a message could quote what was in a file.
     """
+    error = error.__cause__ if isinstance(error.__cause__, ImariumError) else error
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-8:]))
     log.error("unexpected %s at %s", type(error).__name__, places)

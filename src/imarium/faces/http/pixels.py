@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.background import BackgroundTask
 
 from imarium.errors import InvalidRequestError
-from imarium.faces.http.context import ArchiveDep
+from imarium.faces.http.context import LARGEST, ArchiveDep, PackDep, SeriesDep
 from imarium.formats.delivery import download_name, gather
 from imarium.streaming import parse_window
 
@@ -23,7 +24,7 @@ router = APIRouter(tags=["pixels"])
 
 _CHUNK_BYTES = 1 << 20
 _IMMUTABLE = "public, max-age=31536000, immutable"
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 OCTETS = "application/octet-stream"
 BINARY: dict[int | str, dict[str, object]] = {200: {"content": {OCTETS: {}}}}
 
@@ -36,15 +37,13 @@ BINARY: dict[int | str, dict[str, object]] = {200: {"content": {OCTETS: {}}}}
 )
 def pack(
     archive: ArchiveDep,
+    record: PackDep,
     request: Request,
-    prefix: str,
-    name: str,
     range_header: Annotated[str | None, Header(alias="Range")] = None,
     if_none_match: Annotated[str | None, Header()] = None,
     if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Bytes of a pack, whole or one range (RFC 9110, 14). Packs never change."""
-    record = archive.catalog.get_pack(f"packs/{prefix}/{name}")
     etag = f'"{record.digest}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": _IMMUTABLE}
     if if_none_match is not None and etag in if_none_match:
@@ -88,48 +87,61 @@ def _single_range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:
 
 
 @router.get("/series/{uid}/index", response_class=Response, responses=BINARY)
-def index(archive: ArchiveDep, uid: str) -> Response:
+def index(archive: ArchiveDep, record: SeriesDep) -> Response:
     """The index of a series as it lies in its pack (docs/design/pack-format.md)."""
-    record = archive.catalog.get_series(uid)
     return Response(archive.streaming.index_bytes(record), media_type=OCTETS)
 
 
 @router.get("/series/{uid}/pixels", response_class=Response, responses=BINARY)
 def pixels(
     archive: ArchiveDep,
-    uid: str,
-    level: Annotated[int, Query(ge=0)] = 0,
-    start: Annotated[int, Query(ge=0)] = 0,
-    stop: Annotated[int | None, Query(ge=1)] = None,
+    record: SeriesDep,
+    level: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
+    start: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
+    stop: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
 ) -> Response:
     """Decoded stored values of frames start to stop - 1 of a level: C order, little-endian."""
-    reader = archive.streaming.reader(archive.catalog.get_series(uid), level)
+    reader = archive.streaming.reader(record, level)
     end = reader.series.frames if stop is None else stop
     reader.check_frames(start, end)
 
-    def frames() -> Iterator[bytes]:
-        for frame in reader.frames(start, end):
-            yield np.ascontiguousarray(frame, frame.dtype.newbyteorder("<")).tobytes()
-
+    frames = (
+        np.ascontiguousarray(frame, frame.dtype.newbyteorder("<")).tobytes()
+        for frame in reader.frames(start, end)
+    )
+    first = next(frames)  # damage is found here, while an error can still be answered
     size = reader.series.pixel_bytes // reader.series.frames * (end - start)
-    return StreamingResponse(frames(), media_type=OCTETS, headers={"Content-Length": str(size)})
+    return StreamingResponse(chain([first], frames), media_type=OCTETS, headers={"Content-Length": str(size)})
 
 
 @router.get(
     "/series/{uid}/thumbnail", response_class=Response, responses={200: {"content": {"image/png": {}}}}
 )
-def thumbnail(archive: ArchiveDep, uid: str, size: Annotated[int, Query(ge=1, le=1024)] = 128) -> Response:
+def thumbnail(
+    archive: ArchiveDep, record: SeriesDep, size: Annotated[int, Query(ge=1, le=1024)] = 128
+) -> Response:
     """PNG of the middle frame with the default window."""
-    content = archive.streaming.thumbnail(uid, size)
+    content = archive.streaming.thumbnail(record.series.uid, size)
     return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 
 
-@router.get("/series/{uid}/export", response_class=FileResponse, responses=BINARY)
+async def export_turn(request: Request) -> AsyncIterator[None]:
+    """A few exports at a time, until they are sent: what waits takes no thread, disk or processor."""
+    async with request.app.state.exports:
+        yield
+
+
+@router.get(
+    "/series/{uid}/export",
+    response_class=FileResponse,
+    responses=BINARY,
+    dependencies=[Depends(export_turn)],
+)
 def export(
     archive: ArchiveDep,
-    uid: str,
+    record: SeriesDep,
     format_name: Annotated[Literal["dicom", "nifti", "png", "npy"], Query(alias="format")],
-    level: Annotated[int | None, Query(ge=0)] = None,
+    level: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
     size: str | None = None,
     window: Annotated[str | None, Query(description="CENTER,WIDTH in rescaled values")] = None,
     full_range: Annotated[bool, Query(description="PNG: 16-bit stored values, no window")] = False,
@@ -143,7 +155,7 @@ def export(
     try:
         name = download_name(format_name, compress=compress)
         files = archive.streaming.export(
-            uid,
+            record.series.uid,
             format_name,
             folder / name,
             level=level,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import shutil
 import socket
@@ -14,10 +15,9 @@ import uvicorn
 
 from imarium.archive import Archive
 from imarium.errors import StorageError
-from imarium.faces.http.app import create_app
+from imarium.faces.http.app import LOOPBACK, create_app
 
 _STALE_SECONDS = 24 * 3600.0
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class BoundServer:
     """A server whose address is taken; requests wait until it runs."""
 
     url: str
+    open_reading: bool
+    """Whether reading needs no login: nobody but this machine can ask."""
     _server: uvicorn.Server
     _socket: socket.socket
 
@@ -38,8 +40,11 @@ class BoundServer:
 
 
 @contextmanager
-def listening(archive: Archive, host: str, port: int) -> Iterator[BoundServer]:
-    """Bind host and port (0 picks a free one). Raises StorageError where the port is taken."""
+def listening(archive: Archive, host: str, port: int, names: tuple[str, ...] = ()) -> Iterator[BoundServer]:
+    """Bind host and port (0 picks a free one). Raises StorageError where the port is taken.
+
+    Answers to this machine's loopback names, the address it is bound to, and `names`.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -54,15 +59,13 @@ def listening(archive: Archive, host: str, port: int) -> Iterator[BoundServer]:
     _forget_stale_work(archive)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # Behind a name of its own, a proxy in front checks the Host header; on loopback we do.
-    hosts = _LOOPBACK if host in _LOOPBACK else ("*",)
-    config = uvicorn.Config(
-        create_app(archive, hosts), log_config=None, access_log=False, timeout_graceful_shutdown=5
-    )
-    bound = listener.getsockname()
-    shown = f"[{bound[0]}]" if family == socket.AF_INET6 else bound[0]
+    address, bound_port = listener.getsockname()[:2]
+    open_reading = ipaddress.ip_address(address).is_loopback
+    app = create_app(archive, (*LOOPBACK, host, address, *names), open_reading=open_reading)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    shown = f"[{address}]" if family == socket.AF_INET6 else address
     with listener:
-        yield BoundServer(f"http://{shown}:{bound[1]}", uvicorn.Server(config), listener)
+        yield BoundServer(f"http://{shown}:{bound_port}", open_reading, uvicorn.Server(config), listener)
 
 
 def _forget_stale_work(archive: Archive) -> None:

@@ -7,10 +7,12 @@ from fastapi import APIRouter, Response
 from imarium.faces.http.context import ArchiveDep, TokenDep, UserDep
 from imarium.faces.http.schemas import Credentials, LoginAnswer, Me
 
+public = APIRouter(tags=["sessions"])
+"""Open to everyone, wherever the server listens."""
 router = APIRouter(tags=["sessions"])
 
 
-@router.post("/login")
+@public.post("/login")
 def login(archive: ArchiveDep, credentials: Credentials) -> LoginAnswer:
     """Exchange a password for a token."""
     result = archive.accounts.login(credentials.username, credentials.password)

@@ -53,20 +53,21 @@ async def send_file(
 ) -> Response:
     """One file's bytes as the body of the request."""
     folder, _ = await run_in_threadpool(_open, archive, user, identifier)
-    target = folder / "files" / f"{number:08d}"
+    partial = folder / f"{number:08d}.part"  # beside the files: what breaks off is never ingested
     size = 0
     try:
-        with target.open("wb", buffering=_BUFFER_BYTES) as file:
+        with partial.open("wb", buffering=_BUFFER_BYTES) as file:
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > archive.settings.limits.file_bytes:
                     raise LimitExceededError("the file is larger than the server takes")
                 await run_in_threadpool(file.write, chunk)
+        partial.replace(folder / "files" / f"{number:08d}")
     except OSError as error:
-        target.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise StorageError(f"the file could not be kept: {error.strerror}") from error
     except BaseException:
-        target.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
     return Response(status_code=204)
 
