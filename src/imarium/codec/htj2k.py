@@ -72,8 +72,11 @@ def encode(
     if decompositions < 1:
         raise ValueError("the htj2k lane needs at least one decomposition")
     dtype = coded_dtype(low, high)
-    coded = _buffers.get("coded", frame.shape, dtype)
-    np.copyto(coded, frame, casting="unsafe")
+    if frame.dtype.itemsize == np.dtype(dtype).itemsize and frame.flags.c_contiguous:
+        coded = frame.view(dtype)  # the same bits: the values fit the signed type
+    else:
+        coded = _buffers.get("coded", frame.shape, dtype)
+        np.copyto(coded, frame, casting="unsafe")
     codestream = imagecodecs.htj2k_encode(
         coded,
         rgb=color_transform if frame.ndim == 3 else None,
