@@ -16,8 +16,8 @@ import pydicom
 import pytest
 from typer.main import get_command
 
-from imarium.faces.cli import backends
 from imarium.faces.cli.app import app, run
+from imarium.ingest.outcome import Silent
 
 
 class Cli:
@@ -338,24 +338,12 @@ def test_names_cannot_write_to_the_terminal(said, place):
     assert "\x1b" not in text
 
 
-def test_a_file_that_disappears_while_it_is_sent(said, place, nifti, monkeypatch, tmp_path):
+def test_a_file_that_disappears_before_its_turn(said, place, nifti, monkeypatch):
     shutil.copy(nifti, "a.nii.gz")
-    scan = backends.scan
-
-    def scan_and_lose(paths):
-        for found in scan(paths):
-            if found.name == "lost":
-                found.unlink()
-            yield found
-
-    Path("lost").write_text("x")
-    monkeypatch.setattr(backends, "scan", scan_and_lose)
-    monkeypatch.setattr("imarium.ingest.service.scan", scan_and_lose)
+    shutil.copy(nifti, "lost")
+    monkeypatch.setattr(Silent, "found", lambda *_: Path("lost").unlink())
     lines = [json.loads(line) for line in said("ingest", ".", "--json", *place, status=1).splitlines()]
-    assert {Path(line["path"]).name: line["status"] for line in lines} == {
-        "a.nii.gz": "taken",
-        "lost": "refused",
-    }
+    assert {line["path"]: line["status"] for line in lines} == {"a.nii.gz": "taken", "lost": "refused"}
 
 
 def test_serve_beyond_this_machine_says_so(tmp_path):
