@@ -341,7 +341,7 @@ def test_names_cannot_write_to_the_terminal(said, place):
 def test_a_file_that_disappears_before_its_turn(said, place, nifti, monkeypatch):
     shutil.copy(nifti, "a.nii.gz")
     shutil.copy(nifti, "lost")
-    monkeypatch.setattr(Silent, "found", lambda *_: Path("lost").unlink())
+    monkeypatch.setattr(Silent, "found", lambda *_: Path("lost").unlink(missing_ok=True))
     lines = [json.loads(line) for line in said("ingest", ".", "--json", *place, status=1).splitlines()]
     assert {line["path"]: line["status"] for line in lines} == {"a.nii.gz": "taken", "lost": "refused"}
 
