@@ -24,6 +24,7 @@ class Archive:
     def __init__(self, settings: Settings) -> None:
         try:
             settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            settings.scratch.mkdir(exist_ok=True)
         except OSError as error:
             raise StorageError(
                 f"the home folder cannot be made: {error.strerror}; choose another with --home"

@@ -72,6 +72,7 @@ def encode(
     if decompositions < 1:
         raise ValueError("the htj2k lane needs at least one decomposition")
     dtype = coded_dtype(low, high)
+    coded: NDArray[Any]
     if frame.dtype.itemsize == np.dtype(dtype).itemsize and frame.flags.c_contiguous:
         coded = frame.view(dtype)  # the same bits: the values fit the signed type
     else:

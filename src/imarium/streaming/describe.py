@@ -46,6 +46,7 @@ def describe_fully(
         "rescale_slope": facts.rescale_slope,
         "rescale_intercept": facts.rescale_intercept,
         "rescale_unit": facts.rescale_unit,
+        "frame_rescale": facts.frame_rescale,
         "window_center": facts.window_center,
         "window_width": facts.window_width,
         "palette": facts.palette,

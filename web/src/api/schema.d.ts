@@ -580,6 +580,14 @@ export interface components {
              * @description Format of the source: dicom, nifti, png or jpeg.
              */
             format: string;
+            /**
+             * Frame Rescale
+             * @description (slope, intercept) of each frame, where they differ (PET)
+             */
+            frame_rescale: [
+                number,
+                number
+            ][] | null;
             /** Label Map */
             label_map: boolean;
             /**

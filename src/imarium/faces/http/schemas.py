@@ -136,6 +136,9 @@ class SeriesDetail(SeriesItem):
     rescale_slope: float
     rescale_intercept: float
     rescale_unit: str | None
+    frame_rescale: list[tuple[float, float]] | None = Field(
+        description="(slope, intercept) of each frame, where they differ (PET)"
+    )
     window_center: float | None
     window_width: float | None
     palette: list[tuple[int, int, int]] | None

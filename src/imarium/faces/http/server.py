@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import shutil
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +14,6 @@ import uvicorn
 from imarium.archive import Archive
 from imarium.errors import StorageError
 from imarium.faces.http.app import LOOPBACK, create_app
-
-_STALE_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,6 @@ def listening(archive: Archive, host: str, port: int, names: tuple[str, ...] = (
         raise StorageError(
             f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port"
         ) from error
-    _forget_stale_work(archive)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     address, bound_port = listener.getsockname()[:2]
@@ -66,12 +61,3 @@ def listening(archive: Archive, host: str, port: int, names: tuple[str, ...] = (
     shown = f"[{address}]" if family == socket.AF_INET6 else address
     with listener:
         yield BoundServer(f"http://{shown}:{bound_port}", open_reading, uvicorn.Server(config), listener)
-
-
-def _forget_stale_work(archive: Archive) -> None:
-    """Remove uploads and half-written files that an earlier process left more than a day ago."""
-    scratch = archive.settings.scratch
-    scratch.mkdir(parents=True, exist_ok=True)
-    for folder in [*scratch.iterdir(), *(scratch / "uploads").glob("*")]:
-        if folder.name != "uploads" and time.time() - folder.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)

@@ -425,7 +425,7 @@ class ImageViewer {
 
   private onPicture(picture: Picture): void {
     if (!this.defaultWindow && this.windowed) {
-      this.defaultWindow = percentileWindow(picture.values as Float32Array, this.rescale);
+      this.defaultWindow = percentileWindow(picture.values as Float32Array, this.rescaleOf(picture.frame));
       this.window ??= this.defaultWindow;
     }
     if (picture.frame === this.frame) {
@@ -469,6 +469,12 @@ class ImageViewer {
 
   // -- showing --------------------------------------------------------------------------------------------
 
+  /** Slope and intercept of a frame; those of the series unless frames have their own (PET). */
+  private rescaleOf(frame: number): Rescale {
+    const own = this.series.frame_rescale?.[frame];
+    return own ? { slope: own[0] || 1, intercept: own[1] } : this.rescale;
+  }
+
   private draw(): void {
     if (this.disposed || this.screen.width === 0) return;
     const picture = this.source.picture(this.frame) ?? this.shown;
@@ -476,7 +482,7 @@ class ImageViewer {
     if (picture) {
       const window = this.window ?? { center: 0.5, width: 1 };
       const whole = !isFloat(this.series.dtype) && Number.isInteger(this.rescale.slope);
-      const { offset, gain } = storedRamp(rampOf(window, !whole), this.rescale);
+      const { offset, gain } = storedRamp(rampOf(window, !whole), this.rescaleOf(picture.frame));
       this.renderer.draw({
         picture, matrix, offset, gain,
         rows: this.geometry.rows,
@@ -572,7 +578,8 @@ class ImageViewer {
     if (shown.rgba) {
       return `(${x}, ${y})  ${about}${Array.from(shown.values.subarray(4 * at, 4 * at + 3)).join(", ")}`;
     }
-    const value = shown.values[at]! * this.rescale.slope + this.rescale.intercept;
+    const { slope, intercept } = this.rescaleOf(shown.frame);
+    const value = shown.values[at]! * slope + intercept;
     return `(${x}, ${y})  ${about}${number(value, 5)}${this.unit}`;
   }
 
