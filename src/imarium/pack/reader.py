@@ -29,6 +29,9 @@ Fetch = Callable[[int, int], bytes]
 
 T = TypeVar("T")
 
+_SMALL_PIXELS = 128 * 128
+"""Frames up to this size decode faster on one thread than several threads can take turns."""
+
 _BATCH_BYTES = 32 << 20
 """Encoded bytes that an iteration over frames reads at once."""
 
@@ -60,6 +63,8 @@ class LevelReader:
         index.check_level(level)
         self._index, self._fetch, self._level, self._threads = index, fetch, level, threads
         self.series: Series = index.series.at_level(level)
+        if self.series.rows * self.series.columns <= _SMALL_PIXELS:
+            self._threads = 1
 
     def volume(self) -> Volume:
         """All frames, read with one fetch, decoded on all threads into one array of `volume_shape`."""
