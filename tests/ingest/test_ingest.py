@@ -4,6 +4,7 @@ import gzip
 import os
 import shutil
 import stat
+import subprocess
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -321,7 +322,10 @@ def test_many_links_and_deep_folders_end_soon(archive, nifti, tmp_path):
         descriptor, old = os.open("d", os.O_RDONLY, dir_fd=descriptor), descriptor
         os.close(old)
     os.close(descriptor)
-    outcomes = take(archive, web, deep, nifti)
+    try:
+        outcomes = take(archive, web, deep, nifti)
+    finally:
+        subprocess.run(["rm", "-rf", deep], check=True)  # too deep for pytest's own clean-up
     assert outcomes[-1].status is Status.TAKEN
     assert sum("loop" in outcome.reason for outcome in outcomes[:-1]) >= 8
     assert len(outcomes) < 100

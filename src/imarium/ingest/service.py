@@ -31,7 +31,7 @@ from imarium.pack import LevelReader, PackWriter, SeriesIndex, read_attachments
 from imarium.settings import Settings
 from imarium.store import ObjectStore
 
-_HASHED_AT_ONCE = 32
+_HASHED_AT_ONCE = 256
 """Files that are looked for in the catalog together; as many more are hashed ahead."""
 
 _MOST_TRIES = 20
