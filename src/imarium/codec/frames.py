@@ -155,12 +155,16 @@ def _decode_htj2k(
     out: NDArray[Any] | None,
 ) -> Frame:
     low, high = struct.unpack("<qq", params)
-    coded = np.int16 if low >= -htj2k.INT16_BOUND and high <= htj2k.INT16_BOUND else np.int32
+    coded = htj2k.coded_dtype(low, high)
     target = out if out is not None and out.dtype == coded and out.shape == shape else None
     decoded = htj2k.decode(b"".join(parts), level, target)
     if level:
-        np.clip(decoded, low, high, out=decoded)
-    return decoded.astype(dtype, copy=False)
+        np.maximum(decoded, low, out=decoded)
+        np.minimum(decoded, high, out=decoded)
+    if out is None or target is out or decoded.shape != shape:
+        return decoded.astype(dtype, copy=False)
+    np.copyto(out, decoded, casting="unsafe")
+    return out
 
 
 def encode_frames(
