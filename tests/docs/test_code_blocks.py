@@ -39,3 +39,8 @@ def test_the_reference_is_what_the_code_says():
     script = ROOT / "scripts" / "make_reference.py"
     done = subprocess.run([sys.executable, script, "--check"], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_placeholders(page):
+    assert not re.search(r"\b(TODO|TBD|FIXME|[Tt]o be filled|INGEST|LOWRES)\b", page.read_text())
