@@ -37,7 +37,6 @@ class WrittenPack:
     size: int
     digest: str
     """BLAKE3 of the whole object, hex."""
-    indexes: tuple[SeriesIndex, ...]
 
 
 class _HashingFile:
@@ -107,7 +106,6 @@ class PackWriter:
         except OSError as error:
             raise _full(error) from error
         self._entries: list[DirectoryEntry] = []
-        self._indexes: list[SeriesIndex] = []
 
     def __enter__(self) -> PackWriter:
         return self
@@ -177,7 +175,6 @@ class PackWriter:
         self._entries.append(
             DirectoryEntry(series.uid, body, index.attachments, (begin, self._file.position))
         )
-        self._indexes.append(index)
         return index
 
     @property
@@ -192,7 +189,7 @@ class PackWriter:
             digest = self._file.close()
         except OSError as error:
             raise _full(error) from error
-        return WrittenPack(self._folder / "pack", self._file.position, digest, tuple(self._indexes))
+        return WrittenPack(self._folder / "pack", self._file.position, digest)
 
 
 def _full(error: OSError) -> StorageError:
