@@ -32,7 +32,7 @@ from imarium.settings import Settings
 from imarium.store import ObjectStore
 
 _HASHED_AT_ONCE = 256
-"""Files that are looked for in the catalog together; as many more are hashed ahead."""
+"""Files of a batch (DICOM slices) that are looked for in the catalog together."""
 
 _MOST_TRIES = 20
 """How often a series is tried again because others keep adding to it."""
@@ -115,7 +115,9 @@ class Ingest:
         run = _Run(collection, description, watch, self._context(digests), sizes)
         for reader, members in by_reader.values():
             with ThreadPoolExecutor(self._settings.threads, thread_name_prefix="digest") as pool:
-                fresh = self._fresh(members, digests, run, pool)
+                # Files that stand alone may be whole volumes: no use in hashing many of them ahead.
+                at_once = _HASHED_AT_ONCE if reader.batch else 1
+                fresh = self._fresh(members, digests, run, pool, at_once)
                 if reader.batch:
                     yield from self._read(fresh, reader, run)
                 else:
@@ -124,23 +126,28 @@ class Ingest:
             yield from run.told()
 
     def _fresh(
-        self, paths: Sequence[Path], digests: dict[Path, str], run: _Run, pool: ThreadPoolExecutor
+        self,
+        paths: Sequence[Path],
+        digests: dict[Path, str],
+        run: _Run,
+        pool: ThreadPoolExecutor,
+        at_once: int,
     ) -> Iterator[Path]:
         """Those files whose content is new; `run` is told of the others.
 
-        The next files are hashed in the pool while the reader is busy with these.
+        `at_once` files are looked up together; as many more are hashed while the reader is busy with these.
         """
         waiting: deque[tuple[Path, Future[str]]] = deque()
         ahead = iter(paths)
 
         def submit() -> None:
-            for path in islice(ahead, 2 * _HASHED_AT_ONCE - len(waiting)):
+            for path in islice(ahead, 2 * at_once - len(waiting)):
                 waiting.append((path, pool.submit(file_digest, path, self._settings.limits)))
 
         submit()
         while waiting:
             hashed: dict[Path, str] = {}
-            for path, future in [waiting.popleft() for _ in range(min(_HASHED_AT_ONCE, len(waiting)))]:
+            for path, future in [waiting.popleft() for _ in range(min(at_once, len(waiting)))]:
                 try:
                     hashed[path] = future.result()
                 except RefusedFileError as error:
