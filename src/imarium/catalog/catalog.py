@@ -216,8 +216,7 @@ class Catalog:
         """Make a collection if there is none of that name."""
         try:
             with self.session() as session:
-                if session.scalar(select(Collection.id).where(Collection.name == name)) is None:
-                    session.add(Collection(name=name, description=description))
+                _ensure_collection(session, name, description)
         except UniqueViolation:
             pass  # another process was quicker
 
@@ -226,8 +225,8 @@ class Catalog:
 
         Raises ConcurrentWriteError if its UID is known.
         """
-        self.ensure_collection(collection, description)
         with self._unique(), self.session() as session:
+            _ensure_collection(session, collection, description)
             row = SeriesRow(uid=new.series.uid, base_uid=new.base_uid, study=_study(session, collection, new))
             _fill(session, row, new)
             session.add(row)
@@ -325,6 +324,12 @@ def _record(row: SeriesRow) -> SeriesRecord:
         pack=PackRecord(row.pack.key, row.pack.size, row.pack.digest),
         index_span=(row.index_start, row.index_stop),
     )
+
+
+def _ensure_collection(session: Session, name: str, description: str) -> None:
+    if session.scalar(select(Collection.id).where(Collection.name == name)) is None:
+        session.add(Collection(name=name, description=description))
+        session.flush()
 
 
 def _study(session: Session, collection: str, new: NewSeries) -> Study:

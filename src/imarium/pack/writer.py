@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ from imarium.pack.layout import (
 
 _SPOOLED_IN_MEMORY = 32 << 20
 _COPY_BYTES = 4 << 20
+_MOST_PIECES = 1024
+"""Pieces that one call of the system takes (IOV_MAX on Linux and macOS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +44,60 @@ class WrittenPack:
 
 
 class _HashingFile:
+    """A file whose content is hashed on a thread of its own while it is written and synced."""
+
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=_COPY_BYTES)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         self._hash = blake3()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pack-digest")
+        self._hashing: Future[None] | None = None
         self.position = 0
 
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._hash.update(data)
-        self.position += len(data)
+    def write(self, *pieces: bytes) -> None:
+        """Append all pieces; they are neither copied nor kept."""
+        self._wait()
+        self._hashing = self._thread.submit(self._update, pieces)
+        for group in _groups(pieces):
+            _write_all(self._descriptor, group)
+        self.position += sum(map(len, pieces))
 
-    def close(self) -> str:
-        self._file.flush()
-        self._file.close()
+    def _update(self, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            self._hash.update(piece)
+
+    def _wait(self) -> None:
+        if self._hashing is not None:
+            self._hashing.result()
+
+    def finish(self) -> str:
+        """Have the content survive a power failure; gives its digest."""
+        os.fsync(self._descriptor)
+        self._wait()
         return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Release the file and the thread."""
+        self._thread.shutdown()
+        os.close(self._descriptor)
+
+
+def _groups(pieces: Sequence[bytes]) -> Iterator[list[memoryview]]:
+    """Pieces as the system takes them: a bounded number at a time, none of them empty."""
+    for first in range(0, len(pieces), _MOST_PIECES):
+        yield [memoryview(piece) for piece in pieces[first : first + _MOST_PIECES] if piece]
+
+
+def _write_all(descriptor: int, pieces: list[memoryview]) -> None:
+    """Write pieces in order, going on where the system stopped short."""
+    while pieces:
+        written = os.writev(descriptor, pieces)
+        done = 0
+        while done < len(pieces) and written >= len(pieces[done]):
+            written -= len(pieces[done])
+            done += 1
+        del pieces[:done]
+        if pieces:
+            pieces[0] = pieces[0][written:]
 
 
 class _Spool:
@@ -83,12 +127,13 @@ class _Spool:
             self._held.clear()
             self._size = 0
 
-    def __iter__(self) -> Iterator[bytes]:
+    def write_to(self, target: _HashingFile) -> None:
+        """Append everything to a file."""
         if self._file is not None:
             self._file.seek(0)
             while chunk := self._file.read(_COPY_BYTES):
-                yield chunk
-        yield from self._held
+                target.write(chunk)
+        target.write(*self._held)
 
 
 class PackWriter:
@@ -111,6 +156,7 @@ class PackWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(
@@ -153,8 +199,7 @@ class PackWriter:
                 raise IntegrityError(f"{len(lanes)} frames were encoded, {series.frames} announced")
             start = self._file.position
             for spool in spools:
-                for piece in spool:
-                    self._file.write(piece)
+                spool.write_to(self._file)
         body = (start, self._file.position)
         extra = pack_attachments(attachments)
         self._file.write(extra)
@@ -186,7 +231,7 @@ class PackWriter:
         """Write directory and footer. The file lives until the context is left."""
         try:
             self._file.write(directory_and_footer(self._entries, self._file.position))
-            digest = self._file.close()
+            digest = self._file.finish()
         except OSError as error:
             raise _full(error) from error
         return WrittenPack(self._folder / "pack", self._file.position, digest)
