@@ -142,10 +142,15 @@ class SourceFile:
     path: Path
     size: int
     """Bytes on disk."""
-    digest: str
-    """BLAKE3 of the file's bytes, hex."""
+    content: str | Callable[[], str]
+    """BLAKE3 of the file's bytes, hex; or what finds it, at no cost once the frames were read."""
     instance_uid: str | None = None
     """SOP Instance UID of a DICOM file."""
+
+    @property
+    def digest(self) -> str:
+        """BLAKE3 of the file's bytes, hex. May read the file: raises RefusedFileError."""
+        return self.content if isinstance(self.content, str) else self.content()
 
 
 @dataclass(frozen=True, slots=True)

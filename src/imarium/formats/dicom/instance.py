@@ -18,6 +18,7 @@ from imarium.formats.dicom import values
 from imarium.formats.dicom.geometry import Place, valid_orientation
 from imarium.formats.dicom.header import (
     Header,
+    HeaderMemory,
     InflatedStream,
     part10_without_pixels,
     read_header,
@@ -87,6 +88,8 @@ class Instance:
     bits_stored: int = 0
     header_bytes: int | None = None
     """Bytes before the pixel data, if they are a file of their own and nothing follows the pixel data."""
+    header: bytes | None = None
+    """Those bytes, if they are kept in memory."""
     occurrence: int = 0
     """0 for the first file with this SOP Instance UID in a batch, 1 for the second, ..."""
 
@@ -100,9 +103,13 @@ class Instance:
         grid = 1 if self.mosaic is None else self.mosaic.grid
         return self.form.rows // grid, self.form.columns // grid
 
-    def check_unchanged(self, stream: BinaryIO) -> None:
+    def check_unchanged(self, stream: BinaryIO | None = None) -> None:
         """Raise if the file on disk is no longer the one whose header was read."""
-        found = os.fstat(stream.fileno())
+        if stream is None:
+            assert self.path is not None
+            found = os.stat(self.path)
+        else:
+            found = os.fstat(stream.fileno())
         if found.st_size != self.size or found.st_mtime_ns != self.modified:
             raise CorruptFileError("the file was changed while it was being read")
 
@@ -122,8 +129,11 @@ class Instance:
         return stream
 
 
-def scan(path: Path, context: ReadContext) -> Instance:
-    """Read and check a file's header. Raises errors of imarium.errors only."""
+def scan(path: Path, context: ReadContext, memory: HeaderMemory | None = None) -> Instance:
+    """Read and check a file's header. Raises errors of imarium.errors only.
+
+    `memory`, given again for every file, lets headers that resemble one another be read faster.
+    """
     try:
         with path.open("rb") as raw:
             status = os.fstat(raw.fileno())
@@ -131,7 +141,8 @@ def scan(path: Path, context: ReadContext) -> Instance:
                 raise CorruptFileError("the file is empty")
             if status.st_size > context.limits.file_bytes:
                 raise LimitExceededError("the file is larger than the limit for one file")
-            header, stream = read_header(raw, status.st_size, context.limits.header_bytes, context.scratch)
+            limit, scratch = context.limits.header_bytes, context.scratch
+            header, stream = read_header(raw, status.st_size, limit, scratch, memory)
             try:
                 refuse_unwanted(header)
                 if isinstance(stream, InflatedStream):
@@ -145,6 +156,11 @@ def scan(path: Path, context: ReadContext) -> Instance:
             instance.path, instance.size, instance.modified = path, status.st_size, status.st_mtime_ns
             instance.fragments = fragments
             instance.header_bytes = _plain_header_bytes(header, status.st_size)
+            if memory is not None and instance.header_bytes is not None:
+                memory.room -= instance.header_bytes
+                if memory.room >= 0:
+                    raw.seek(0)
+                    instance.header = raw.read(instance.header_bytes)
             if not instance.sop_uid or not instance.series_uid:
                 made = context.digest_of(path)
                 instance.sop_uid = instance.sop_uid or values.derived_uid("instance", made)
