@@ -10,7 +10,6 @@ import io
 import struct
 import tempfile
 import zlib
-from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -38,7 +37,6 @@ PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 
 UNDEFINED = 0xFFFFFFFF
 PREAMBLE = 132
 _QUICK_BYTES = (1 << 14, 1 << 18)
-_KEPT_BYTES = 64 << 20
 _EXPLICIT = struct.Struct("<HH2sH")
 _LENGTH = struct.Struct("<I")
 _TRANSFER_SYNTAX, _CHARACTER_SET = BaseTag(0x00020010), BaseTag(0x00080005)
@@ -223,16 +221,14 @@ class InflatedStream(io.RawIOBase):
             self._length += len(piece)
 
 
-def read_header(
-    raw: BinaryIO, size: int, limit: int, scratch: Path | None = None, memory: HeaderMemory | None = None
-) -> tuple[Header, BinaryIO]:
+def read_header(raw: BinaryIO, size: int, limit: int, scratch: Path | None = None) -> tuple[Header, BinaryIO]:
     """Parse a file up to its pixel data; returns the header and the stream its positions refer to.
 
     The stream is `raw`, or the inflated dataset of a deflated file. Raises CorruptFileError and
     LimitExceededError only.
     """
     try:
-        return _read_header(raw, size, limit, scratch, memory or HeaderMemory())
+        return _read_header(raw, size, limit, scratch)
     except ImariumError:
         raise
     except zlib.error as error:
@@ -247,10 +243,8 @@ def read_header(
         raise CorruptFileError(f"the header cannot be parsed ({type(error).__name__})") from error
 
 
-def _read_header(
-    raw: BinaryIO, size: int, limit: int, scratch: Path | None, memory: HeaderMemory
-) -> tuple[Header, BinaryIO]:
-    quick = _quick_header(raw, size, limit, memory)
+def _read_header(raw: BinaryIO, size: int, limit: int, scratch: Path | None) -> tuple[Header, BinaryIO]:
+    quick = _quick_header(raw, size, limit)
     if quick is not None:
         return quick, raw
     raw.seek(0)
@@ -295,91 +289,7 @@ def _read_header(
     return header, stream
 
 
-class _Elements:
-    """Parses elements up to tag `last`, and remembers them.
-
-    Slices of a series repeat most elements byte for byte: runs of equal bytes give the elements that they
-    gave the last time, and only what lies between is parsed.
-    """
-
-    def __init__(self, last: int) -> None:
-        self._last = last
-        self._data = b""
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self._tags: list[int] = []
-        self._items: list[tuple[BaseTag, RawDataElement]] = []
-
-    def elements(self, data: bytes, position: int) -> tuple[dict[BaseTag, RawDataElement], int | None, int]:
-        """Elements by tag, and where the next one and its value begin; no position if in doubt."""
-        starts: list[int] = []
-        items: list[tuple[BaseTag, RawDataElement]] = []
-        known, following, value = 0, None, 0
-        previous = 0
-        while position + 12 <= len(data):
-            if known < len(self._items):
-                run = self._run(data, position, known)
-                if run > known:
-                    shift = position - self._starts[known]
-                    starts += [start + shift for start in self._starts[known:run]]
-                    items += self._items[known:run]
-                    previous, position, known = self._tags[run - 1], self._ends[run - 1] + shift, run
-                    continue
-            group, number, vr, length = _EXPLICIT.unpack_from(data, position)
-            tag = group << 16 | number
-            if vr not in _VRS or tag <= previous:
-                break
-            value = position + 8
-            if vr in _LONG_VRS:
-                (length,) = _LENGTH.unpack_from(data, value)
-                value += 4
-            if tag > self._last:
-                following = position
-                break
-            end = value + length
-            if length == UNDEFINED or end > len(data):
-                break
-            name = vr.decode()
-            content = data[value:end] if length else empty_value_for_VR(name, raw=True)
-            base = interned(tag)
-            starts.append(position)
-            items.append((base, RawDataElement(base, name, length, content, value, False, True)))  # type: ignore[arg-type]
-            position, previous = end, tag
-            known = bisect_right(self._tags, tag, lo=known)
-        if following is None:
-            return dict(items), None, 0
-        self._data, self._starts, self._items = data, starts, items
-        self._ends = [*starts[1:], following]
-        self._tags = [int(base) for base, _ in items]
-        return dict(items), following, value
-
-    def _run(self, data: bytes, position: int, known: int) -> int:
-        """Index after the last remembered element, from `known` on, that lies in equal bytes."""
-        start = self._starts[known]
-        shift = position - start
-        low, high = known, len(self._items)
-        middle = known + 1  # most runs that break off do so at once
-        while low < high:  # elements before `low` lie in equal bytes
-            begin, end = self._starts[low], self._ends[middle - 1]
-            if data[begin + shift : end + shift] == self._data[begin:end]:
-                low = middle
-            else:
-                high = middle - 1
-            middle = (low + high + 1) // 2
-        return low
-
-
-class HeaderMemory:
-    """What a reader of many files remembers from one to the next."""
-
-    def __init__(self) -> None:
-        self.room = _KEPT_BYTES
-        """Bytes of headers that may still be kept in memory instead of being read again."""
-        self.meta = _Elements(0x0002FFFF)
-        self.dataset = _Elements(min(PIXEL_TAGS) - 1)
-
-
-def _quick_header(raw: BinaryIO, size: int, limit: int, memory: HeaderMemory) -> Header | None:
+def _quick_header(raw: BinaryIO, size: int, limit: int) -> Header | None:
     """The header of an ordinary file: explicit VR little endian, no undefined lengths, not too long.
 
     The same as pydicom's reader gives in a fraction of the time, which counts with thousands of slices.
@@ -387,23 +297,23 @@ def _quick_header(raw: BinaryIO, size: int, limit: int, memory: HeaderMemory) ->
     """
     for wanted in _QUICK_BYTES:
         raw.seek(0)
-        header = _quick_parse(raw.read(min(wanted, size, limit)), size, memory)
+        header = _quick_parse(raw.read(min(wanted, size, limit)), size)
         if header is not None or size <= wanted:
             return header
     return None
 
 
-def _quick_parse(data: bytes, size: int, memory: HeaderMemory) -> Header | None:
+def _quick_parse(data: bytes, size: int) -> Header | None:
     if data[128:PREAMBLE] != b"DICM":
         return None
-    meta, body, _ = memory.meta.elements(data, PREAMBLE)
+    meta, body, _ = _quick_elements(data, PREAMBLE, last=0x0002FFFF)
     syntax = meta.get(_TRANSFER_SYNTAX)
     if body is None or syntax is None or not isinstance(syntax.value, bytes):
         return None
     stated = UID(syntax.value.decode("ascii", "replace").rstrip("\0 "))
     if stated in _UNUSUAL or stated in PrivateTransferSyntaxes:
         return None
-    elements, start, value = memory.dataset.elements(data, body)
+    elements, start, value = _quick_elements(data, body, last=min(PIXEL_TAGS) - 1)
     if start is None:
         return None
     group, number, vr, length = _EXPLICIT.unpack_from(data, start)
@@ -419,6 +329,34 @@ def _quick_parse(data: bytes, size: int, memory: HeaderMemory) -> Header | None:
     dataset.set_original_encoding(False, True, convert_encodings(names) if charset else names)
     meta_dataset.set_original_encoding(False, True, default_encoding)
     return Header(dataset, meta_dataset, stated, True, body, size, pixel)
+
+
+def _quick_elements(
+    data: bytes, position: int, last: int
+) -> tuple[dict[BaseTag, RawDataElement], int | None, int]:
+    """Elements up to tag `last`, and where the next one and its value begin; no position if in doubt."""
+    elements: dict[BaseTag, RawDataElement] = {}
+    previous = 0
+    while position + 12 <= len(data):
+        group, number, vr, length = _EXPLICIT.unpack_from(data, position)
+        tag = group << 16 | number
+        if vr not in _VRS or tag <= previous:
+            break
+        value = position + 8
+        if vr in _LONG_VRS:
+            (length,) = _LENGTH.unpack_from(data, value)
+            value += 4
+        if tag > last:
+            return elements, position, value
+        end = value + length
+        if length == UNDEFINED or end > len(data):
+            break
+        name = vr.decode()
+        content = data[value:end] if length else empty_value_for_VR(name, raw=True)
+        base = interned(tag)
+        elements[base] = RawDataElement(base, name, length, content, value, False, True)  # type: ignore[arg-type]
+        position, previous = end, tag
+    return elements, None, 0
 
 
 def _encoding(stated: str | None, stream: BinaryIO) -> tuple[bool, bool]:

@@ -17,9 +17,10 @@ from imarium.formats.dicom.attachments import INDEX, attachment_name, stored_ins
 from imarium.formats.dicom.decoder_client import DecoderPool, pool_for
 from imarium.formats.dicom.frames import FrameSource, NativeImages, Spool, SpooledImages
 from imarium.formats.dicom.grouping import Stack, make_stacks, series_of
-from imarium.formats.dicom.header import HeaderMemory, InflatedStream, read_header
-from imarium.formats.dicom.instance import Instance, attachment_bytes, scan
+from imarium.formats.dicom.header import InflatedStream, read_header
+from imarium.formats.dicom.instance import Instance, attachment_bytes
 from imarium.formats.dicom.pixels import read_fragments, read_native
+from imarium.formats.dicom.slices import SliceScanner
 from imarium.model import SourceFile, SourceSeries
 from imarium.model.series import Frame
 
@@ -42,10 +43,10 @@ class DicomReader:
     def read(self, paths: Iterable[Path], context: ReadContext) -> Iterator[SourceSeries | Refusal]:
         """Series found in the files, and one refusal for each file that is in none. Raises for no file."""
         by_series: dict[str, list[Instance]] = {}
-        memory = HeaderMemory()
+        scanner = SliceScanner(context)
         for path in paths:
             try:
-                instance = scan(path, context, memory)
+                instance = scanner.scan(path)
             except ImariumError as error:
                 yield Refusal(path, error)
                 continue
