@@ -557,14 +557,14 @@ class NiftiWriter:
     def write(self, rendition: Rendition, destination: Path) -> list[Path]:
         """Write one file, a frame at a time.
 
-        Raises ExportRefusedError for sources that are plain pictures and for values that NIfTI cannot
-        hold, and InvalidRequestError for a destination that is neither .nii nor .nii.gz.
+        Raises ExportRefusedError for sources that are plain pictures or arrays and for values that NIfTI
+        cannot hold, and InvalidRequestError for a destination that is neither .nii nor .nii.gz.
         """
         name = destination.name.lower()
         if not name.endswith((".nii", ".nii.gz")):
             raise InvalidRequestError(f"a NIfTI file ends in .nii or .nii.gz, not {destination.suffix!r}")
         series = rendition.series
-        if series.format not in ("nifti", "dicom"):
+        if series.format not in ("nifti", "dicom", "nrrd", "metaimage"):
             raise ExportRefusedError(
                 f"a {series.format} source cannot become NIfTI: it does not say how large or where its "
                 "pixels are; ask for png or npy"
