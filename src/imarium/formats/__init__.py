@@ -15,8 +15,10 @@ from imarium.errors import (
 )
 from imarium.formats import dicom
 from imarium.formats.base import ReadContext, Reader, Refusal, Writer
+from imarium.formats.metaimage import MetaImageReader
 from imarium.formats.nifti import NiftiReader, NiftiWriter
-from imarium.formats.npy import NpyWriter
+from imarium.formats.npy import NpyWriter, NumpyReader
+from imarium.formats.nrrd import NrrdReader
 from imarium.formats.raster import JpegReader, PngReader, PngWriter
 from imarium.formats.rendering import Window, default_window, render_8bit
 from imarium.model import Series
@@ -28,6 +30,9 @@ EXPORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "dicom": ("dicom", "nifti", "png", "npy"),
         "nifti": ("nifti", "png", "npy"),
+        "nrrd": ("nifti", "png", "npy"),
+        "metaimage": ("nifti", "png", "npy"),
+        "npy": ("npy", "png"),
         "png": ("png", "npy"),
         "jpeg": ("png", "npy"),
     }
@@ -36,11 +41,19 @@ EXPORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 _REASONS = {
     "dicom": "DICOM names a patient, a study and an acquisition, which only a DICOM source knows",
-    "nifti": "NIfTI says how large and where every voxel is, which a plain picture does not know",
+    "nifti": "NIfTI says how large and where every voxel is, which a plain picture or array does not know",
     "jpeg": "JPEG loses detail, and nothing is lost here",
 }
 
-_READERS: tuple[Reader, ...] = (dicom.DicomReader(), NiftiReader(), PngReader(), JpegReader())
+_READERS: tuple[Reader, ...] = (
+    dicom.DicomReader(),
+    NiftiReader(),
+    NrrdReader(),
+    MetaImageReader(),
+    NumpyReader(),
+    PngReader(),
+    JpegReader(),
+)
 
 
 def readers() -> tuple[Reader, ...]:
@@ -70,7 +83,15 @@ def recognise(path: Path) -> Reader:
     raise UnrecognisedFileError(f"the content is of no format that is read here; these are: {names}")
 
 
-_TITLES = {"dicom": "DICOM", "nifti": "NIfTI (.nii, .nii.gz)", "png": "PNG", "jpeg": "JPEG"}
+_TITLES = {
+    "dicom": "DICOM",
+    "nifti": "NIfTI (.nii, .nii.gz, .hdr with .img)",
+    "nrrd": "NRRD (.nrrd, .nhdr)",
+    "metaimage": "MetaImage (.mha, .mhd)",
+    "npy": "NumPy (.npy, .npz)",
+    "png": "PNG",
+    "jpeg": "JPEG",
+}
 
 
 def writer_for(
