@@ -7,22 +7,31 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from imarium.codec import floats, htj2k, labels, lattice, polyphase
+from imarium.codec import floats, htj2k, labels, lattice, polyphase, source
 from imarium.errors import IntegrityError
-from imarium.model import Series, level_shape
+from imarium.model import Series, SourceCodestream, level_shape
 from imarium.model.series import Frame
 
 SMALLEST_SIDE = 16
 MOST_DECOMPOSITIONS = 5
 PARAMS_BYTES = 16
 DIGEST_BYTES = 32
+
+
+class Tier(StrEnum):
+    """What a collection is stored for."""
+
+    FAST = "fast"
+    """Read often, at any resolution."""
+    ARCHIVE = "archive"
+    """Rarely read: as small as can be, at the price of time and of low resolutions that need every byte."""
 
 
 class Lane(IntEnum):
@@ -35,6 +44,7 @@ class Lane(IntEnum):
     RANKED = 5
     COMPLEX = 6
     LABELS = 7
+    SOURCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +94,33 @@ def choose_lane(series: Series, decompositions: int) -> tuple[Lane, str]:
     return Lane.HTJ2K, "integers within 32 bits of one another"
 
 
-def encode_frame(frame: Frame, series: Series, decompositions: int) -> EncodedFrame:
+def encode_frame(
+    frame: Frame,
+    series: Series,
+    decompositions: int,
+    codestream: SourceCodestream | None = None,
+    tier: Tier = Tier.FAST,
+) -> EncodedFrame:
     """Encode one frame, decode it again and compare.
 
-    A frame that the lane of its series cannot hold exactly goes to the polyphase lane. Raises IntegrityError
-    if even that does not return the same values.
+    A frame that the lane of its series cannot hold exactly goes to the polyphase lane. `codestream`, from
+    which the frame was decoded, is kept instead if it is smaller. Raises IntegrityError if no lane returns
+    the same values.
     """
     digest = pixel_digest(frame)
+    if tier is Tier.ARCHIVE and not series.label_map and (made := source.archive(frame)) is not None:
+        params, data = made
+        return EncodedFrame(Lane.SOURCE, params, digest, source.spread(data, decompositions))
+    encoded = _encode_pixels(frame, series, decompositions, digest)
+    if codestream is None or sum(map(len, encoded.parts)) <= len(codestream.data):
+        return encoded
+    kept = source.keep(frame, codestream, series.bits_stored)
+    if kept is None or frame.dtype.kind not in "iu":
+        return encoded
+    return EncodedFrame(Lane.SOURCE, kept, digest, source.spread(codestream.data, decompositions))
+
+
+def _encode_pixels(frame: Frame, series: Series, decompositions: int, digest: bytes) -> EncodedFrame:
     for encode in _ROADS[choose_lane(series, decompositions)[0]]:
         found = encode(frame, series, decompositions)
         if found is None:
@@ -237,6 +267,9 @@ def decode_frame(
     elif lane == Lane.RANKED:
         table, start = lattice.unpack_table(parts[0], dtype)
         frame = table[np.clip(_decode_integers(params, parts, start, level), 0, table.size - 1)]
+    elif lane == Lane.SOURCE:
+        whole = source.decode(params, parts[0], series.frame_shape, dtype)
+        frame = _nearest(whole, level) if series.label_map else source.at_level(whole, level)
     elif lane == Lane.COMPLEX:
         frame = _decode_complex(parts, series, decompositions, level)
     else:
@@ -247,6 +280,11 @@ def decode_frame(
         return frame
     out[...] = frame
     return out
+
+
+def _nearest(frame: Frame, level: int) -> Frame:
+    """Every 2^k-th row and column: labels are not mixed."""
+    return np.ascontiguousarray(frame[:: 1 << level, :: 1 << level])
 
 
 def _decode_htj2k(
@@ -307,24 +345,42 @@ def _decode_complex(parts: Sequence[bytes], series: Series, decompositions: int,
 
 
 def encode_frames(
-    frames: Iterable[Frame], series: Series, decompositions: int, threads: int
+    frames: Iterable[Frame | EncodedFrame],
+    series: Series,
+    decompositions: int,
+    threads: int,
+    *,
+    codestream: Callable[[int], SourceCodestream | None] | None = None,
+    tier: Tier = Tier.FAST,
 ) -> Iterator[EncodedFrame]:
     """Encode and verify frames in order on several threads; holds at most two frames a thread.
 
-    Raises IntegrityError if a frame's shape or type is not the series', or their number differs.
+    `codestream` gives the compressed frame of the source, by number, where there is one; it is asked from
+    the threads. Frames that are encoded already go through as they are. Raises IntegrityError if a frame's
+    shape or type is not the series', or their number differs.
     """
     count = 0
     dtype, shape = np.dtype(series.dtype), series.frame_shape
+
+    def encode(frame: Frame, number: int) -> EncodedFrame:
+        kept = None if codestream is None else codestream(number)
+        return encode_frame(frame, series, decompositions, kept, tier)
+
     with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
         pending: deque[Future[EncodedFrame]] = deque()
         try:
             for frame in frames:
-                if frame.shape != shape or frame.dtype != dtype:
+                if isinstance(frame, EncodedFrame):
+                    done: Future[EncodedFrame] = Future()
+                    done.set_result(frame)
+                    pending.append(done)
+                elif frame.shape != shape or frame.dtype != dtype:
                     raise IntegrityError(
                         f"frame {count} is {frame.dtype.name} {frame.shape}, the series {dtype.name} {shape}"
                     )
+                else:
+                    pending.append(pool.submit(encode, frame, count))
                 count += 1
-                pending.append(pool.submit(encode_frame, frame, series, decompositions))
                 if len(pending) >= 2 * threads:
                     yield pending.popleft().result()
             if count != series.frames:

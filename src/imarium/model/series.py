@@ -154,6 +154,15 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceCodestream:
+    """A frame as its source has it compressed."""
+
+    codec: str
+    """jpeg, jpeg2000, htj2k, jpegls or png."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSeries:
     """A series that a format reader found, ready to be taken in."""
 
@@ -168,6 +177,9 @@ class SourceSeries:
     """What the writers of the source's format need beyond pixels (headers), kept in the pack."""
     patient_id: str | None = None
     """Identifies the subject inside the archive; never leaves it in clear."""
+    codestream: Callable[[int], SourceCodestream | None] | None = None
+    """The compressed frame that the source has for a frame, by its number; None where it has none. May be
+    called from several threads. Raises like `read_frames`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,22 @@ from imarium.errors import CorruptFileError, ImariumError, RefusedFileError, Sto
 from imarium.formats.base import file_digest
 from imarium.formats.dicom.grouping import FrameReference
 from imarium.formats.dicom.instance import Instance
-from imarium.formats.dicom.pixels import native_frame, read_into, read_native
+from imarium.formats.dicom.pixels import native_frame, read_fragments, read_into, read_native
+from imarium.model import SourceCodestream
 from imarium.model.series import Frame
 from imarium.settings import Limits
 
+_KEPT = {
+    "1.2.840.10008.1.2.4.50": "jpeg",
+    "1.2.840.10008.1.2.4.80": "jpegls",
+    "1.2.840.10008.1.2.4.81": "jpegls",
+    "1.2.840.10008.1.2.4.90": "jpeg2000",
+    "1.2.840.10008.1.2.4.91": "jpeg2000",
+    "1.2.840.10008.1.2.4.201": "htj2k",
+    "1.2.840.10008.1.2.4.202": "htj2k",
+    "1.2.840.10008.1.2.4.203": "htj2k",
+}
+"""Transfer syntaxes whose codestreams may be kept as they are."""
 _WHOLE_FILE_HEADER_BYTES = 1 << 20
 """Files of one frame whose header is no larger are read whole, and hashed as they are read."""
 
@@ -166,6 +178,20 @@ class FrameSource:
         if self._last is None or self._last[0] != reference.instance:
             self._last = (reference.instance, images.image(0))
         return mosaic.cut(self._last[1], reference.number)
+
+    def codestream(self, index: int) -> SourceCodestream | None:
+        """The compressed frame in the file, where the codec is one whose codestreams are kept."""
+        reference = self._frames[index]
+        instance = self._instances[reference.instance]
+        codec = _KEPT.get(instance.form.syntax)
+        if codec is None or instance.fragments is None or instance.mosaic is not None:
+            return None
+        try:
+            with instance.open() as stream:
+                return SourceCodestream(codec, read_fragments(stream, instance.fragments[reference.number]))
+        except OSError as error:
+            reason = f"the file could not be read: {error.strerror}"
+            raise CorruptFileError(reason, instance.path) from error
 
     def _close_others(self, instance: int) -> None:
         if self._last is not None and self._last[0] != instance:

@@ -187,10 +187,12 @@ def _source_series(stack: Stack, prepared: list[_Prepared]) -> SourceSeries:
         stored.append(stored_instance(instance, name, int(counts[number])))
     attachments[INDEX] = write_index(stored, stack.frames)
     head = stack.instances[stack.frames[0].instance]
+    frames = FrameSource(stack.instances, [ready.images for ready in prepared], stack.frames)
     return SourceSeries(
         series=series_of(stack),
         files=tuple(ready.file for ready in prepared),
-        read_frames=FrameSource(stack.instances, [ready.images for ready in prepared], stack.frames),
+        read_frames=frames,
         attachments=attachments,
         patient_id=head.facts.patient_id,
+        codestream=frames.codestream if any(one.fragments for one in stack.instances) else None,
     )
