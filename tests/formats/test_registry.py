@@ -6,6 +6,7 @@ import gzip
 import io
 from pathlib import Path
 
+import imagecodecs
 import nibabel as nib
 import numpy as np
 import pytest
@@ -44,6 +45,7 @@ def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
         "nifti": [_nifti(), gzip.compress(_nifti())],
         "png": [_picture("PNG")],
         "jpeg": [_picture("JPEG")],
+        "jpeg2000": [_picture("JPEG2000"), bytes(imagecodecs.htj2k_encode(np.zeros((20, 20), np.uint8)))],
     }
     assert [reader.name for reader in readers()] == list(contents)
     for name, files in contents.items():

@@ -15,6 +15,7 @@ from imarium.errors import (
 )
 from imarium.formats import dicom
 from imarium.formats.base import ReadContext, Reader, Refusal, Writer
+from imarium.formats.jpeg2000 import Jpeg2000Reader
 from imarium.formats.nifti import NiftiReader, NiftiWriter
 from imarium.formats.npy import NpyWriter
 from imarium.formats.raster import JpegReader, PngReader, PngWriter
@@ -30,6 +31,7 @@ EXPORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "nifti": ("nifti", "png", "npy"),
         "png": ("png", "npy"),
         "jpeg": ("png", "npy"),
+        "jpeg2000": ("png", "npy"),
     }
 )
 """What each source format can become. Nothing becomes a format that says more than its source knew."""
@@ -40,7 +42,13 @@ _REASONS = {
     "jpeg": "JPEG loses detail, and nothing is lost here",
 }
 
-_READERS: tuple[Reader, ...] = (dicom.DicomReader(), NiftiReader(), PngReader(), JpegReader())
+_READERS: tuple[Reader, ...] = (
+    dicom.DicomReader(),
+    NiftiReader(),
+    PngReader(),
+    JpegReader(),
+    Jpeg2000Reader(),
+)
 
 
 def readers() -> tuple[Reader, ...]:
@@ -70,7 +78,13 @@ def recognise(path: Path) -> Reader:
     raise UnrecognisedFileError(f"the content is of no format that is read here; these are: {names}")
 
 
-_TITLES = {"dicom": "DICOM", "nifti": "NIfTI (.nii, .nii.gz)", "png": "PNG", "jpeg": "JPEG"}
+_TITLES = {
+    "dicom": "DICOM",
+    "nifti": "NIfTI (.nii, .nii.gz)",
+    "png": "PNG",
+    "jpeg": "JPEG",
+    "jpeg2000": "JPEG 2000",
+}
 
 
 def writer_for(

@@ -6,6 +6,7 @@ input and answers go to standard output, each as: 4 bytes length of a JSON head 
 and as many bytes as the head's "bytes" says.
 
     request   {"bytes": n, "options": {pydicom decoding options}} + one frame's codestream
+              {"bytes": n, "options": {"codec": "jpeg2k" | "htj2k"}} + a codestream that says all by itself
     answer    {"bytes": n, "dtype", "shape", "photometric"} + the stored values, C order, native
               {"bytes": 0, "error": "corrupt" | "unsupported" | "memory"}
 
@@ -19,6 +20,7 @@ import json
 import os
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -29,6 +31,10 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 _JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+_CODECS: dict[str, Callable[[bytes], NDArray[Any]]] = {
+    "jpeg2k": imagecodecs.jpeg2k_decode,
+    "htj2k": imagecodecs.htj2k_decode,
+}
 _JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 
 
@@ -50,7 +56,12 @@ def write_message(stream: BinaryIO, head: dict[str, Any], payload: bytes | memor
 
 
 def decode(codestream: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], str]:
-    """One frame's stored values and their photometric interpretation, as pydicom gives them raw."""
+    """One frame's stored values and their photometric interpretation, as pydicom gives them raw.
+
+    Of codestreams outside DICOM the photometric interpretation is not known and empty.
+    """
+    if "codec" in options:
+        return _CODECS[options["codec"]](codestream), ""
     syntax = UID(options["transfer_syntax_uid"])
     rest = {key: value for key, value in options.items() if key != "transfer_syntax_uid"}
     decoder = get_decoder(syntax)
