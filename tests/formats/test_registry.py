@@ -46,6 +46,7 @@ def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
         "png": [_picture("PNG")],
         "jpeg": [_picture("JPEG")],
         "jpeg2000": [_picture("JPEG2000"), bytes(imagecodecs.htj2k_encode(np.zeros((20, 20), np.uint8)))],
+        "tiff": [_picture("TIFF")],
     }
     assert [reader.name for reader in readers()] == list(contents)
     for name, files in contents.items():

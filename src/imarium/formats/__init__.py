@@ -20,6 +20,7 @@ from imarium.formats.nifti import NiftiReader, NiftiWriter
 from imarium.formats.npy import NpyWriter
 from imarium.formats.raster import JpegReader, PngReader, PngWriter
 from imarium.formats.rendering import Window, default_window, render_8bit
+from imarium.formats.tiff import TiffReader
 from imarium.model import Series
 
 HEAD_BYTES = 4096
@@ -32,6 +33,7 @@ EXPORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "png": ("png", "npy"),
         "jpeg": ("png", "npy"),
         "jpeg2000": ("png", "npy"),
+        "tiff": ("png", "npy"),
     }
 )
 """What each source format can become. Nothing becomes a format that says more than its source knew."""
@@ -48,6 +50,7 @@ _READERS: tuple[Reader, ...] = (
     PngReader(),
     JpegReader(),
     Jpeg2000Reader(),
+    TiffReader(),
 )
 
 
