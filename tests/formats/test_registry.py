@@ -6,6 +6,7 @@ import gzip
 import io
 from pathlib import Path
 
+import h5py
 import imagecodecs
 import nibabel as nib
 import numpy as np
@@ -34,6 +35,13 @@ def _nifti() -> bytes:
     return nib.Nifti1Image(np.zeros((2, 2, 2), dtype=np.int16), np.eye(4)).to_bytes()
 
 
+def _hdf5() -> bytes:
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        file["x"] = np.zeros((3, 3))
+    return out.getvalue()
+
+
 def _series(format_name: str) -> Series:
     return Series("2.25.1", "2.25.2", format_name, 1, 4, 4, "int16")
 
@@ -47,6 +55,7 @@ def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
         "jpeg": [_picture("JPEG")],
         "jpeg2000": [_picture("JPEG2000"), bytes(imagecodecs.htj2k_encode(np.zeros((20, 20), np.uint8)))],
         "tiff": [_picture("TIFF")],
+        "hdf5": [_hdf5()],
     }
     assert [reader.name for reader in readers()] == list(contents)
     for name, files in contents.items():

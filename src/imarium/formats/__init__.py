@@ -15,6 +15,7 @@ from imarium.errors import (
 )
 from imarium.formats import dicom
 from imarium.formats.base import ReadContext, Reader, Refusal, Writer
+from imarium.formats.hdf5 import Hdf5Reader
 from imarium.formats.jpeg2000 import Jpeg2000Reader
 from imarium.formats.nifti import NiftiReader, NiftiWriter
 from imarium.formats.npy import NpyWriter
@@ -34,6 +35,7 @@ EXPORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "jpeg": ("png", "npy"),
         "jpeg2000": ("png", "npy"),
         "tiff": ("png", "npy"),
+        "hdf5": ("npy", "png"),
     }
 )
 """What each source format can become. Nothing becomes a format that says more than its source knew."""
@@ -51,6 +53,7 @@ _READERS: tuple[Reader, ...] = (
     JpegReader(),
     Jpeg2000Reader(),
     TiffReader(),
+    Hdf5Reader(),
 )
 
 
@@ -87,6 +90,8 @@ _TITLES = {
     "png": "PNG",
     "jpeg": "JPEG",
     "jpeg2000": "JPEG 2000",
+    "tiff": "TIFF",
+    "hdf5": "HDF5",
 }
 
 

@@ -563,6 +563,7 @@ def _with(content: bytes, code: int, value: int, count: int = 1, kind: int = 4) 
 
 
 PLAIN = _written(np.zeros((64, 64), np.uint16), rowsperstrip=16)
+PACKED = _written(np.zeros((8, 8), np.uint8), compression="zlib")
 TILED = _written(np.zeros((64, 64), np.uint16), tile=(32, 32), compression="zlib")
 
 
@@ -577,6 +578,7 @@ TILED = _written(np.zeros((64, 64), np.uint16), tile=(32, 32), compression="zlib
         (_with(PLAIN, 278, 1), CorruptFileError),
         (_with(PLAIN, 273, 8, 1 << 30), LimitExceededError),
         (_with(PLAIN, 273, 0xFFFFFFF0, 4), CorruptFileError),
+        (_with(PACKED, 279, 0xFFFFFFFB, kind=9), CorruptFileError),
         (_with(PLAIN, 258, 9000), UnsupportedFileError),
         (_with(PLAIN, 258, 24, kind=11), CorruptFileError),
         (_with(PLAIN, 259, 34925), UnsupportedFileError),

@@ -33,9 +33,14 @@ _CODECS = {"jpeg2k": "JPEG 2000", "htj2k": "High-Throughput JPEG 2000"}
 class DecoderProcess:
     """One decoder process; used by one thread at a time."""
 
+    module = _MODULE
+    task = "decoding a frame"
+    """What it does, in messages, and what with."""
+    matter = "the compressed pixel data"
+
     def __init__(self, limits: Limits, command: tuple[str, ...] | None = None) -> None:
         self._limits = limits
-        program = command or (sys.executable, "-m", _MODULE, str(limits.decoder_memory_bytes))
+        program = command or (sys.executable, "-m", self.module, str(limits.decoder_memory_bytes))
         environment = dict(os.environ)
         environment.update({DECODER_VARIABLE: "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"})
         self._process = subprocess.Popen(
@@ -66,8 +71,22 @@ class DecoderProcess:
 
     def decode(self, codestream: bytes, options: dict[str, Any]) -> tuple[Frame, str]:
         """One frame and its photometric interpretation. After an error of the process it is ended."""
-        text = json.dumps({"bytes": len(codestream), "options": options}).encode()
-        request = struct.pack(">I", len(text)) + text + codestream
+        head, payload = self.ask(codestream, options)
+        if "error" in head:
+            codec = _CODECS.get(options.get("codec", ""))
+            raise _error(
+                str(head["error"]), codec or syntax_name(str(options.get("transfer_syntax_uid", "")))
+            )
+        array = np.frombuffer(payload, np.dtype(head["dtype"])).reshape(head["shape"])
+        return array, str(head["photometric"])
+
+    def ask(self, content: bytes, options: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
+        """Head and payload of the answer to one request; the head may tell of an error.
+
+        Raises LimitExceededError if it takes too long and CorruptFileError if the process ends on it.
+        """
+        text = json.dumps({"bytes": len(content), "options": options}).encode()
+        request = struct.pack(">I", len(text)) + text + content
         allowed = self._limits.decoder_seconds + (_START_SECONDS if self._fresh else 0.0)
         deadline = time.monotonic() + allowed
         try:
@@ -77,22 +96,16 @@ class DecoderProcess:
         except TimeoutError as error:
             self.close()
             raise LimitExceededError(
-                f"decoding a frame took longer than {self._limits.decoder_seconds:g} seconds"
+                f"{self.task} took longer than {self._limits.decoder_seconds:g} seconds"
             ) from error
         except EOFError as error:
             status = self._ended()
-            raise CorruptFileError(f"the decoder {status} on the compressed pixel data") from error
+            raise CorruptFileError(f"the decoder {status} on {self.matter}") from error
         except BaseException:
             self.close()
             raise
         self._fresh = False
-        if "error" in head:
-            codec = _CODECS.get(options.get("codec", ""))
-            raise _error(
-                str(head["error"]), codec or syntax_name(str(options.get("transfer_syntax_uid", "")))
-            )
-        array = np.frombuffer(payload, np.dtype(head["dtype"])).reshape(head["shape"])
-        return array, str(head["photometric"])
+        return head, payload
 
     def _exchange(self, request: bytes, wanted: int, deadline: float) -> bytearray:
         """Send `request` while receiving `wanted` bytes."""

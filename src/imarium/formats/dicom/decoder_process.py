@@ -31,6 +31,9 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 _JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+Work = Callable[[bytes, dict[str, Any]], tuple[NDArray[Any], str]]
+"""Makes an array, and a word on it, of a request's content and options."""
+
 _CODECS: dict[str, Callable[[bytes], NDArray[Any]]] = {
     "jpeg2k": imagecodecs.jpeg2k_decode,
     "htj2k": imagecodecs.htj2k_decode,
@@ -102,10 +105,10 @@ def _fallback(codestream: bytes, syntax: UID, options: dict[str, Any]) -> tuple[
     return array, photometric
 
 
-def answer(head: dict[str, Any], codestream: bytes) -> tuple[dict[str, Any], memoryview]:
+def answer(head: dict[str, Any], codestream: bytes, work: Work = decode) -> tuple[dict[str, Any], memoryview]:
     """Head and payload of the answer to a request."""
     try:
-        array, photometric = decode(codestream, head["options"])
+        array, photometric = work(codestream, head["options"])
         array = np.ascontiguousarray(array)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
@@ -134,14 +137,14 @@ def limit_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
-def main() -> None:
-    """Answer requests until standard input ends."""
+def main(work: Work = decode) -> None:
+    """Answer requests with what `work` makes of them until standard input ends."""
     requests = sys.stdin.buffer
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # libraries that print must not disturb the protocol
         limit_memory(int(sys.argv[1]))
         while (message := read_message(requests)) is not None:
-            write_message(answers, *answer(*message))
+            write_message(answers, *answer(*message, work))
 
 
 if __name__ == "__main__":

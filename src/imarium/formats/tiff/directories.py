@@ -176,7 +176,10 @@ class Directories:
         return struct.unpack(f"{self.order}{tag.count * len(letters)}{letters[0]}", content)
 
     def integers(self, tag: Tag, most: int = 1 << 16) -> tuple[int, ...]:
-        """The whole numbers of a tag. Raises CorruptFileError if it holds anything else."""
+        """The whole numbers of a tag. Raises CorruptFileError if it holds anything else, or less than 0."""
         if tag.kind not in (1, 3, 4, 6, 8, 9, 13, 16, 17, 18):
             raise CorruptFileError(f"a TIFF tag that holds whole numbers is of field type {tag.kind}")
-        return tuple(int(value) for value in self.values(tag, most))
+        numbers = tuple(int(value) for value in self.values(tag, most))
+        if numbers and min(numbers) < 0:
+            raise CorruptFileError("a TIFF tag that holds counts or positions is negative")
+        return numbers
