@@ -7,6 +7,8 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import imagecodecs
 import nibabel as nib
 import numpy as np
 import pytest
@@ -40,6 +42,13 @@ def _numpy(write: Callable[..., None]) -> bytes:
     return out.getvalue()
 
 
+def _hdf5() -> bytes:
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        file["x"] = np.zeros((3, 3))
+    return out.getvalue()
+
+
 def _series(format_name: str) -> Series:
     return Series("2.25.1", "2.25.2", format_name, 1, 4, 4, "int16")
 
@@ -54,6 +63,9 @@ def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
         "npy": [_numpy(np.save), _numpy(np.savez), _numpy(np.savez_compressed)],
         "png": [_picture("PNG")],
         "jpeg": [_picture("JPEG")],
+        "jpeg2000": [_picture("JPEG2000"), bytes(imagecodecs.htj2k_encode(np.zeros((20, 20), np.uint8)))],
+        "tiff": [_picture("TIFF")],
+        "hdf5": [_hdf5()],
     }
     assert [reader.name for reader in readers()] == list(contents)
     for name, files in contents.items():

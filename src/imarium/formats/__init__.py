@@ -15,12 +15,15 @@ from imarium.errors import (
 )
 from imarium.formats import dicom
 from imarium.formats.base import ReadContext, Reader, Refusal, Writer
+from imarium.formats.hdf5 import Hdf5Reader
+from imarium.formats.jpeg2000 import Jpeg2000Reader
 from imarium.formats.metaimage import MetaImageReader
 from imarium.formats.nifti import NiftiReader, NiftiWriter
 from imarium.formats.npy import NpyWriter, NumpyReader
 from imarium.formats.nrrd import NrrdReader
 from imarium.formats.raster import JpegReader, PngReader, PngWriter
 from imarium.formats.rendering import Window, default_window, render_8bit
+from imarium.formats.tiff import TiffReader
 from imarium.model import Series
 
 HEAD_BYTES = 4096
@@ -35,6 +38,9 @@ EXPORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "npy": ("npy", "png"),
         "png": ("png", "npy"),
         "jpeg": ("png", "npy"),
+        "jpeg2000": ("png", "npy"),
+        "tiff": ("png", "npy"),
+        "hdf5": ("npy", "png"),
     }
 )
 """What each source format can become. Nothing becomes a format that says more than its source knew."""
@@ -53,6 +59,9 @@ _READERS: tuple[Reader, ...] = (
     NumpyReader(),
     PngReader(),
     JpegReader(),
+    Jpeg2000Reader(),
+    TiffReader(),
+    Hdf5Reader(),
 )
 
 
@@ -91,6 +100,9 @@ _TITLES = {
     "npy": "NumPy (.npy, .npz)",
     "png": "PNG",
     "jpeg": "JPEG",
+    "jpeg2000": "JPEG 2000",
+    "tiff": "TIFF",
+    "hdf5": "HDF5",
 }
 
 

@@ -19,7 +19,7 @@ from imarium.errors import (
     RefusedFileError,
     StorageError,
 )
-from imarium.model import Rendition
+from imarium.model import Rendition, SourceFile
 from imarium.model.series import Frame
 from imarium.settings import Limits
 
@@ -68,6 +68,45 @@ def unchanged(before: os.stat_result, after: os.stat_result) -> bool:
         after.st_dev,
         after.st_size,
         after.st_mtime_ns,
+    )
+
+
+@contextmanager
+def reopened(path: Path, facts: os.stat_result) -> Iterator[BinaryIO]:
+    """Open a source file again, to read what its header promised when it was first read.
+
+    Raises CorruptFileError if it changed since, vanished, or cannot be read any more.
+    """
+    try:
+        with path.open("rb") as stream:
+            if not unchanged(facts, os.fstat(stream.fileno())):
+                raise CorruptFileError("the file changed since it was first read; take it in again")
+            yield stream
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CorruptFileError(f"the file vanished or cannot be read any more: {reason}") from error
+
+
+def parts_of(file: SourceFile, count: int) -> tuple[SourceFile, ...]:
+    """One file as the source of each of its `count` series.
+
+    A file counts as known when its digest is in the catalog, so only the last series carries it: what was
+    interrupted in between is taken in again. The others carry a digest of the file's and their number, and
+    no bytes, so that no file is counted twice.
+    """
+    digest = bytes.fromhex(file.digest)
+    first = (
+        SourceFile(file.path, 0, blake3(f"series {number} of ".encode() + digest).hexdigest())
+        for number in range(count - 1)
+    )
+    return (*first, file)
+
+
+def uid_of_part(digest: str, number: int) -> str:
+    """The UID of series `number` (from 0) of a file with the given BLAKE3; series 0 has the file's own."""
+    own = bytes.fromhex(digest)
+    return uid_of_digest(
+        own if number == 0 else blake3(f"uid of series {number} of ".encode() + own).digest()
     )
 
 

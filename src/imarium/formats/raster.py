@@ -489,10 +489,10 @@ def _orientation(exif: bytes) -> int | None:
 class PngWriter:
     """Writes PNG: one file for one frame, else a folder of 00001.png, 00002.png and so on.
 
-    Pictures (PNG and JPEG sources) are written as they are, 8 or 16 bits. DICOM and NIfTI sources are
-    rendered to 8 bits for display, or, with `full`, written as 16-bit grey that holds the stored
-    values: less their minimum if they are signed, which the text chunk `imarium:offset` gives back
-    (stored value = pixel + offset).
+    Pictures (PNG and JPEG sources, and TIFF and JPEG 2000 of 8 bits that are grey or RGB) are written as
+    they are, 8 or 16 bits. All other sources are rendered to 8 bits for display, or, with `full`, written
+    as 16-bit grey that holds the stored values: less their minimum if they are signed, which the text
+    chunk `imarium:offset` gives back (stored value = pixel + offset).
     """
 
     name = "png"
@@ -528,7 +528,7 @@ class PngWriter:
     def _encoded(self, rendition: Rendition, destination: Path, stack: ExitStack) -> Iterator[bytes]:
         series = rendition.series
         frames = checked_frames(rendition)
-        if series.format in ("png", "jpeg"):
+        if _is_picture(series):
             if series.dtype not in ("uint8", "uint16") or not 1 <= series.samples <= 4:
                 raise ExportRefusedError(
                     f"PNG cannot hold {series.samples} samples of {series.dtype} a pixel"
@@ -620,6 +620,16 @@ class _Spool:
 
     def __iter__(self) -> Iterator[Frame]:
         return (self.frame(index) for index in range(self._count))
+
+
+def _is_picture(series: Series) -> bool:
+    """Whether the stored values are what a screen shows: nothing is to be windowed, inverted or looked up."""
+    if series.format in ("png", "jpeg"):
+        return True
+    plain = series.photometric in ("MONOCHROME2", "RGB") and not series.label_map and series.palette is None
+    return (
+        series.format in ("tiff", "jpeg2000") and plain and (series.dtype, series.bits_stored) == ("uint8", 8)
+    )
 
 
 def encode_png(frame: Frame, text: dict[str, str] | None = None) -> bytes:

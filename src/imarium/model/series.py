@@ -24,7 +24,7 @@ class Series:
     """Series Instance UID of a DICOM source; `2.25.` plus a digest of the content otherwise."""
     study_uid: str
     format: str
-    """Format of the source: dicom, nifti, nrrd, metaimage, npy, png or jpeg."""
+    """Format of the source: dicom, nifti, nrrd, png, jpeg, tiff, ... (`imarium.formats.EXPORTS`)."""
     frames: int
     rows: int
     columns: int

@@ -27,14 +27,20 @@ _CHUNK = 1 << 20
 _START_SECONDS = 60.0
 """Time for a process to start and import its decoders, on top of the time for the frame."""
 _IDLE_KEPT = 4
+_CODECS = {"jpeg2k": "JPEG 2000", "htj2k": "High-Throughput JPEG 2000"}
 
 
 class DecoderProcess:
     """One decoder process; used by one thread at a time."""
 
+    module = _MODULE
+    task = "decoding a frame"
+    """What it does, in messages, and what with."""
+    matter = "the compressed pixel data"
+
     def __init__(self, limits: Limits, command: tuple[str, ...] | None = None) -> None:
         self._limits = limits
-        program = command or (sys.executable, "-m", _MODULE, str(limits.decoder_memory_bytes))
+        program = command or (sys.executable, "-m", self.module, str(limits.decoder_memory_bytes))
         environment = dict(os.environ)
         environment.update({DECODER_VARIABLE: "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"})
         self._process = subprocess.Popen(
@@ -65,8 +71,22 @@ class DecoderProcess:
 
     def decode(self, codestream: bytes, options: dict[str, Any]) -> tuple[Frame, str]:
         """One frame and its photometric interpretation. After an error of the process it is ended."""
-        text = json.dumps({"bytes": len(codestream), "options": options}).encode()
-        request = struct.pack(">I", len(text)) + text + codestream
+        head, payload = self.ask(codestream, options)
+        if "error" in head:
+            codec = _CODECS.get(options.get("codec", ""))
+            raise _error(
+                str(head["error"]), codec or syntax_name(str(options.get("transfer_syntax_uid", "")))
+            )
+        array = np.frombuffer(payload, np.dtype(head["dtype"])).reshape(head["shape"])
+        return array, str(head["photometric"])
+
+    def ask(self, content: bytes, options: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
+        """Head and payload of the answer to one request; the head may tell of an error.
+
+        Raises LimitExceededError if it takes too long and CorruptFileError if the process ends on it.
+        """
+        text = json.dumps({"bytes": len(content), "options": options}).encode()
+        request = struct.pack(">I", len(text)) + text + content
         allowed = self._limits.decoder_seconds + (_START_SECONDS if self._fresh else 0.0)
         deadline = time.monotonic() + allowed
         try:
@@ -76,19 +96,16 @@ class DecoderProcess:
         except TimeoutError as error:
             self.close()
             raise LimitExceededError(
-                f"decoding a frame took longer than {self._limits.decoder_seconds:g} seconds"
+                f"{self.task} took longer than {self._limits.decoder_seconds:g} seconds"
             ) from error
         except EOFError as error:
             status = self._ended()
-            raise CorruptFileError(f"the decoder {status} on the compressed pixel data") from error
+            raise CorruptFileError(f"the decoder {status} on {self.matter}") from error
         except BaseException:
             self.close()
             raise
         self._fresh = False
-        if "error" in head:
-            raise _error(str(head["error"]), str(options.get("transfer_syntax_uid", "")))
-        array = np.frombuffer(payload, np.dtype(head["dtype"])).reshape(head["shape"])
-        return array, str(head["photometric"])
+        return head, payload
 
     def _exchange(self, request: bytes, wanted: int, deadline: float) -> bytearray:
         """Send `request` while receiving `wanted` bytes."""
@@ -136,10 +153,10 @@ class DecoderProcess:
         self._process.wait()
 
 
-def _error(kind: str, syntax: str) -> ImariumError:
+def _error(kind: str, name: str) -> ImariumError:
     if kind == "memory":
         return LimitExceededError("decoding a frame needs more memory than the decoder may use")
-    failed = f"the compressed pixel data cannot be decoded ({syntax_name(syntax)})"
+    failed = f"the compressed pixel data cannot be decoded ({name})"
     if kind == "unsupported":
         return UnsupportedFileError(f"{failed}; no decoder for it is installed")
     return CorruptFileError(f"{failed}; the file is damaged or of an unknown variant")
@@ -164,15 +181,31 @@ class DecoderPool:
 
     def decode(self, codestream: bytes, form: PixelFormat) -> tuple[Frame, str]:
         """Decode one frame: array of (rows, columns[, samples]) and its photometric interpretation."""
+        shape = (form.rows, form.columns) if form.samples == 1 else (form.rows, form.columns, form.samples)
+        return self._ask(codestream, _options(form), shape, form.dtype)
+
+    def decode_codestream(
+        self, codestream: bytes, codec: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> Frame:
+        """Decode a codestream by itself: `codec` is jpeg2k (Part 1) or htj2k (Part 15 of ISO/IEC 15444).
+
+        Raises CorruptFileError if it is damaged or not of that shape and type, LimitExceededError if it
+        takes too much time or memory.
+        """
+        array, _ = self._ask(codestream, {"codec": codec}, shape, dtype)
+        return array
+
+    def _ask(
+        self, codestream: bytes, options: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> tuple[Frame, str]:
         process = self._take()
         try:
-            array, photometric = process.decode(codestream, _options(form))
+            array, photometric = process.decode(codestream, options)
         finally:
             self._give(process)
-        shape = (form.rows, form.columns) if form.samples == 1 else (form.rows, form.columns, form.samples)
-        if array.shape != shape or array.dtype != form.dtype:
+        if array.shape != shape or array.dtype != dtype:
             raise CorruptFileError(
-                f"the compressed pixel data decode to {array.shape} {array.dtype}, not {shape} {form.dtype}"
+                f"the compressed pixel data decode to {array.shape} {array.dtype}, not {shape} {dtype}"
             )
         return array, photometric
 

@@ -6,6 +6,7 @@ input and answers go to standard output, each as: 4 bytes length of a JSON head 
 and as many bytes as the head's "bytes" says.
 
     request   {"bytes": n, "options": {pydicom decoding options}} + one frame's codestream
+              {"bytes": n, "options": {"codec": "jpeg2k" | "htj2k"}} + a codestream that says all by itself
     answer    {"bytes": n, "dtype", "shape", "photometric"} + the stored values, C order, native
               {"bytes": 0, "error": "corrupt" | "unsupported" | "memory"}
 
@@ -19,6 +20,7 @@ import json
 import os
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -29,6 +31,13 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 _JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+Work = Callable[[bytes, dict[str, Any]], tuple[NDArray[Any], str]]
+"""Makes an array, and a word on it, of a request's content and options."""
+
+_CODECS: dict[str, Callable[[bytes], NDArray[Any]]] = {
+    "jpeg2k": imagecodecs.jpeg2k_decode,
+    "htj2k": imagecodecs.htj2k_decode,
+}
 _JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 
 
@@ -53,8 +62,11 @@ def decode(codestream: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], st
     """One frame's stored values and their photometric interpretation, as pydicom gives them raw.
 
     JPEG of 8 bits is decoded by libjpeg-turbo wherever it can: decoders may differ by 1 (ISO/IEC 10918-2),
-    and what a file's pixels are must not hang on which plugins are installed.
+    and what a file's pixels are must not hang on which plugins are installed. Of codestreams outside DICOM
+    the photometric interpretation is not known and empty.
     """
+    if "codec" in options:
+        return _CODECS[options["codec"]](codestream), ""
     syntax = UID(options["transfer_syntax_uid"])
     if syntax in _JPEG and options["bits_stored"] <= 8:
         with contextlib.suppress(Exception):
@@ -98,10 +110,10 @@ def _without_plugins(codestream: bytes, syntax: UID, options: dict[str, Any]) ->
     return array, photometric
 
 
-def answer(head: dict[str, Any], codestream: bytes) -> tuple[dict[str, Any], memoryview]:
+def answer(head: dict[str, Any], codestream: bytes, work: Work = decode) -> tuple[dict[str, Any], memoryview]:
     """Head and payload of the answer to a request."""
     try:
-        array, photometric = decode(codestream, head["options"])
+        array, photometric = work(codestream, head["options"])
         array = np.ascontiguousarray(array)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
@@ -130,14 +142,14 @@ def limit_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
-def main() -> None:
-    """Answer requests until standard input ends."""
+def main(work: Work = decode) -> None:
+    """Answer requests with what `work` makes of them until standard input ends."""
     requests = sys.stdin.buffer
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # libraries that print must not disturb the protocol
         limit_memory(int(sys.argv[1]))
         while (message := read_message(requests)) is not None:
-            write_message(answers, *answer(*message))
+            write_message(answers, *answer(*message, work))
 
 
 if __name__ == "__main__":
