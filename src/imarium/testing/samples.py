@@ -88,7 +88,7 @@ def _dicom_small(folder: Path) -> Iterator[Path]:
     unsigned = smooth_frames(2, 24, 20, "uint16")
     compressed: dict[str, tuple[UID, Callable[[NDArray[Any]], bytes]]] = {
         "rle": (RLELossless, _rle),
-        "jpeg-ls": (JPEGLSLossless, imagecodecs.jpegls_encode),
+        "jpeg-ls": (JPEGLSLossless, _jpeg_ls),
         "jpeg-2000": (JPEG2000Lossless, _jpeg2000),
     }
     for number, (name, (syntax, encode)) in enumerate(compressed.items(), start=len(native) + 1):
@@ -109,6 +109,10 @@ def _rle(frame: NDArray[Any]) -> bytes:
         segments.append(segment + bytes(len(segment) % 2))
     offsets = [2, 64, 64 + len(segments[0]), *[0] * 13]
     return np.array(offsets, "<u4").tobytes() + b"".join(segments)
+
+
+def _jpeg_ls(frame: NDArray[Any]) -> bytes:
+    return bytes(imagecodecs.jpegls_encode(frame))
 
 
 def _jpeg2000(frame: NDArray[Any]) -> bytes:
