@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from imarium.testing.fuzzing import Campaign, Sample
 from imarium.testing.mutations import mutate
 from imarium.testing.samples import samples_of
 
+_kept: list[np.ndarray] = []
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_readers.py"
 
 
@@ -39,12 +41,15 @@ class Faulty(PngReader):
                 case "exception":
                     raise ValueError("not allowed")
                 case "crash":
-                    ctypes.string_at(0)
+                    os.kill(os.getpid(), signal.SIGKILL)
                 case "hang":
                     time.sleep(60)
                 case "memory":
                     np.ones(400 << 20, np.uint8)
                     yield Refusal(path, CorruptFileError("it took much to find out"))
+                case "leak":
+                    _kept.append(np.zeros(400 << 20, np.uint8))
+                    yield Refusal(path, CorruptFileError("not of a kind that is read"))
                 case "message":
                     yield Refusal(path, CorruptFileError(f"{path} is damaged"))
                 case "forgotten":
@@ -87,11 +92,22 @@ class Faulty(PngReader):
 )
 def test_faults_are_found(fault: str, kind: str, tmp_path: Path) -> None:
     (path, *_) = samples_of(PngReader()).small(tmp_path)
-    campaign = Campaign(Faulty(fault), [Sample(path, (path,))], 0, tmp_path / "case", seconds=2)
+    seconds = 2 if fault == "hang" else 60
+    campaign = Campaign(Faulty(fault), [Sample(path, (path,))], 0, tmp_path / "case", seconds)
     try:
         (failure,) = campaign.run(0)
         assert (failure.reader, failure.case, failure.kind) == ("png", 0, kind)
         assert [again.kind for again in campaign.run(1)] == [kind]  # a new worker where the first one died
+    finally:
+        campaign.close()
+
+
+def test_memory_that_is_kept_from_case_to_case_is_found(tmp_path: Path) -> None:
+    (path, *_) = samples_of(PngReader()).small(tmp_path)
+    campaign = Campaign(Faulty("leak"), [Sample(path, (path,))], 0, tmp_path / "case")
+    try:
+        found = [[failure.kind for failure in campaign.run(case)] for case in range(4)]
+        assert found == [[], ["leak"], [], ["leak"]]
     finally:
         campaign.close()
 

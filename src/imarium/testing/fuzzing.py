@@ -42,6 +42,8 @@ EXCESS_BYTES = 256 << 20
 """Resident memory that no case may add; a frame at its limit takes 16 MB."""
 ADDRESS_BYTES = 2 << 30
 """Address space on top of what the process has when it begins."""
+LEAK_BYTES = 512 << 20
+"""Address space that a process may keep from all its cases together."""
 SECONDS = 90.0
 """For one case, the start of a decoder process (up to 60 s) included."""
 LARGEST_SEED = 1 << 20
@@ -64,7 +66,7 @@ class Failure:
     reader: str
     case: int
     kind: str
-    """exception, crash, hang, memory, lie (frames that differ from the facts) or message."""
+    """exception, crash, hang, memory, leak, lie (frames that differ from the facts) or message."""
     detail: str
 
     @property
@@ -143,13 +145,21 @@ class Campaign:
     def _work(self, pipe: Connection, other_end: Connection) -> None:
         other_end.close()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + ADDRESS_BYTES, hard))
+        size = 0
         while True:
             try:
                 case = pipe.recv()
             except EOFError:
                 os._exit(0)
-            pipe.send(self.examine(case))
+            if not size:
+                size = _status("VmSize")
+                resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESS_BYTES, hard))
+            outcomes, failures = self.examine(case)
+            if _status("VmSize") > size + LEAK_BYTES:
+                # No single case is to blame, so the cases before this one are needed to see it again.
+                failures.append(("leak", f"the process kept {LEAK_BYTES >> 20} MiB of its cases"))
+                size = 0
+            pipe.send((outcomes, failures))
 
     # --- in the worker ------------------------------------------------------------------------------
 
