@@ -44,6 +44,7 @@ from imarium.formats._shared import (
 )
 from imarium.formats.base import ReadContext, Refusal
 from imarium.formats.rendering import Window, default_window, own_window, render_8bit
+from imarium.formats.scanlines import check_scan_lines
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.model.series import Frame
 from imarium.settings import Limits
@@ -336,13 +337,17 @@ def _decode_png(content: bytes) -> NDArray[Any]:
     """Decode what IHDR, PLTE, tRNS (of palettes) and IDAT say; other chunks are not looked at."""
     kept = [_PNG_MAGIC]
     view = memoryview(content)
-    position, colour_type, palette, transparent = 8, 0, b"", False
+    packed: list[memoryview] = []
+    columns = rows = depth = colour_type = interlace = 0
+    position, palette, transparent = 8, b"", False
     while position + 12 <= len(content):
         length, kind = struct.unpack(">I4s", view[position : position + 8])
         chunk = view[position : position + 12 + length]
         position += 12 + length
         if kind == b"IHDR":
-            colour_type = chunk[17]
+            columns, rows, depth, colour_type, interlace = struct.unpack(">IIBB2xB", chunk[8:21])
+        elif kind == b"IDAT":
+            packed.append(chunk[8 : 8 + length])
         elif kind == b"PLTE":
             palette = bytes(chunk[8 : 8 + length])
             if colour_type != 3:
@@ -351,11 +356,13 @@ def _decode_png(content: bytes) -> NDArray[Any]:
             if colour_type != 3:
                 continue
             transparent = True
-        elif kind not in (b"IDAT", b"IEND"):
+        elif kind != b"IEND":
             continue
         kept.append(bytes(chunk))
         if kind == b"IEND":
             break
+    pixel_bits = depth * _PNG_CHANNELS[colour_type]
+    check_scan_lines(packed, rows, columns, pixel_bits, interlaced=bool(interlace))
     frame: NDArray[Any] = imagecodecs.png_decode(b"".join(kept))
     if colour_type == 3 and not transparent and frame.ndim == 3 and _is_grey(palette):
         frame = np.ascontiguousarray(frame[..., 0])
