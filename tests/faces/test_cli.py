@@ -93,6 +93,22 @@ def test_the_main_job(cli, phantom, nifti, tmp_path):
         dataset = pydicom.dcmread(file["path"])
         original = pydicom.dcmread(source[dataset.SOPInstanceUID])
         np.testing.assert_array_equal(dataset.pixel_array, original.pixel_array)
+    files = cli(
+        "get",
+        ct["series"],
+        "--format",
+        "dicom",
+        "--transfer-syntax",
+        "htj2k",
+        "-o",
+        tmp_path / "ht",
+        "--json",
+    )
+    for file in files:
+        dataset = pydicom.dcmread(file["path"])
+        assert dataset.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.202"
+        original = pydicom.dcmread(source[dataset.SOPInstanceUID])
+        np.testing.assert_array_equal(dataset.pixel_array, original.pixel_array)
     cli("get", ct["series"], "--format", "png", "-o", tmp_path / "png")
     assert len(list((tmp_path / "png").glob("*.png"))) == 12
 

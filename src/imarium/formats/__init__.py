@@ -74,14 +74,19 @@ _TITLES = {"dicom": "DICOM", "nifti": "NIfTI (.nii, .nii.gz)", "png": "PNG", "jp
 
 
 def writer_for(
-    format_name: str, series: Series, *, window: Window | None = None, full: bool = False
+    format_name: str,
+    series: Series,
+    *,
+    window: Window | None = None,
+    full: bool = False,
+    transfer_syntax: str | None = None,
 ) -> Writer:
     """The writer that exports `series` as dicom, nifti, png or npy.
 
     `window` (center and width in rescaled values) and `full` (16-bit grey) are PngWriter's; the other
-    formats hold stored values and refuse them. Raises ExportRefusedError if the series' source format
-    cannot become `format_name`, naming what it can become, and InvalidRequestError for options that the
-    format does not have.
+    formats hold stored values and refuse them. `transfer_syntax` (explicit or htj2k) is DicomWriter's.
+    Raises ExportRefusedError if the series' source format cannot become `format_name`, naming what it can
+    become, and InvalidRequestError for options that the format does not have.
     """
     allowed = EXPORTS.get(series.format, ())
     if format_name not in allowed:
@@ -92,15 +97,27 @@ def writer_for(
         )
     if format_name != "png" and (window is not None or full):
         raise InvalidRequestError(f"a window and full depth are options of png; {format_name} has none")
+    if format_name != "dicom" and transfer_syntax is not None:
+        raise InvalidRequestError(f"a transfer syntax is an option of dicom; {format_name} has none")
     match format_name:
         case "dicom":
-            return dicom.DicomWriter()
+            return dicom.DicomWriter(_transfer_syntax(transfer_syntax))
         case "nifti":
             return NiftiWriter()
         case "png":
             return PngWriter(window, full)
         case _:
             return NpyWriter()
+
+
+def _transfer_syntax(name: str | None) -> dicom.TransferSyntax:
+    match name:
+        case None | "explicit":
+            return "explicit"
+        case "htj2k":
+            return "htj2k"
+        case _:
+            raise InvalidRequestError(f"transfer syntaxes are explicit and htj2k, not {name!r}")
 
 
 __all__ = [

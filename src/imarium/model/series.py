@@ -166,6 +166,21 @@ class SourceSeries:
 
 
 @dataclass(frozen=True, slots=True)
+class Codestream:
+    """A frame as it is stored in the htj2k lane (docs/design/pack-format.md)."""
+
+    data: bytes
+    """A whole JPEG 2000 codestream of signed samples."""
+    low: int
+    high: int
+    """Smallest and largest value."""
+
+
+def unheard(_: str) -> None:
+    """Where nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rendition:
     """A series at one resolution, on its way out."""
 
@@ -175,6 +190,10 @@ class Rendition:
     """Facts at full resolution."""
     frames: Iterable[Frame]
     attachments: Mapping[str, bytes]
+    codestreams: Callable[[], Iterator[Codestream | Frame]] | None = None
+    """Full resolution only: every frame as it is stored, or its values where that is no codestream."""
+    report: Callable[[str], None] = unheard
+    """Takes what the receiver of the files must know of them: one sentence a call."""
 
     @property
     def is_full_resolution(self) -> bool:

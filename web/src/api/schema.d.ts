@@ -154,6 +154,8 @@ export interface paths {
         /**
          * Export
          * @description A series in a format; several files come as one zip.
+         *
+         *     What must be known of them is in the header Imarium-Notes, a JSON array of sentences.
          */
         get: operations["export_api_v1_series__uid__export_get"];
         put?: never;
@@ -1051,6 +1053,8 @@ export interface operations {
                 full_range?: boolean;
                 /** @description NIfTI: .nii.gz rather than .nii */
                 compress?: boolean;
+                /** @description DICOM: explicit unless said */
+                transfer_syntax?: ("explicit" | "htj2k") | null;
             };
             header?: never;
             path: {

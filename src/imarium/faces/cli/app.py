@@ -220,6 +220,9 @@ def get(
     ] = None,
     window: Annotated[str | None, typer.Option(help="CENTER,WIDTH for PNG, in HU for CT.")] = None,
     full_range: Annotated[bool, typer.Option(help="PNG: 16-bit stored values, no window.")] = False,
+    transfer_syntax: Annotated[
+        str | None, typer.Option(help="DICOM: explicit (uncompressed, the default) or htj2k.")
+    ] = None,
     home: Home = None,
     server: Server = None,
     as_json: AsJson = False,
@@ -227,9 +230,12 @@ def get(
     """Write a series in a format, at a level or a size."""
     if format_name not in FORMATS:
         raise InvalidRequestError(f"formats are {', '.join(FORMATS)}, not {format_name!r}")
-    request = ExportRequest(series, format_name, level, size, window, full_range)
+    request = ExportRequest(series, format_name, level, size, window, full_range, transfer_syntax)
+    notes: list[str] = []
     with _backend(home, server) as backend:
-        files = backend.export(request, output)
+        files = backend.export(request, output, notes.append)
+    for note in notes:
+        warn(f"note: {note}")
     if as_json:
         for file in files:
             emit({"series": series, "path": str(file), "bytes": file.stat().st_size})
