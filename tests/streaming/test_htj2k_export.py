@@ -31,9 +31,10 @@ def taken(archive, paths):
     ("files", "notes_expected"),
     [
         ("ct-philips-tilt/I1*0", []),
-        ("mr-12bit/In", []),
+        ("mr-12bit/In/12bitSigned*", ["1 of 1 images were coded anew"]),  # tiles of mosaics
+        ("mr-12bit/In/12bitUnsigned*", ["1 of 1 images were coded anew"]),
         ("us-multiframe", []),
-        ("mr-siemens-mosaic/cor/corint36", ["2 of 2 images were coded anew"]),  # tiles
+        ("mr-siemens-mosaic/cor/corint36", ["2 of 2 images were coded anew"]),
         ("mr-enhanced/Philips", []),
         ("mammo-and-oddities/[GT]*.dcm", ["1 of 1 images were coded anew"]),
     ],

@@ -15,7 +15,6 @@ import httpx
 from imarium import errors
 from imarium.errors import ImariumError, IntegrityError, RefusedFileError, StorageError, TransportError
 from imarium.model import Series, Volume
-from imarium.model.series import unheard
 from imarium.pack import LevelReader, SeriesIndex
 
 _API = "/api/v1"
@@ -107,7 +106,7 @@ class Client:
         uid: str,
         destination: Path,
         *,
-        report: Callable[[str], None] = unheard,
+        report: Callable[[str], None] | None = None,
         **query: str | int | float | bool | None,
     ) -> Path:
         """Download an export into the folder `destination`, under the server's name for it.
@@ -121,7 +120,8 @@ class Client:
             name = Path(header.partition("filename=")[2].strip('"') or "series").name
             target = destination / name
             for note in _notes(response.headers.get("imarium-notes", "[]")):
-                report(note)
+                if report is not None:
+                    report(note)
             with target.open("wb") as file:
                 for chunk in response.iter_bytes(_CHUNK_BYTES):
                     file.write(chunk)
