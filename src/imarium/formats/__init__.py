@@ -17,6 +17,7 @@ from imarium.formats import dicom
 from imarium.formats.base import ReadContext, Reader, Refusal, Writer
 from imarium.formats.nifti import NiftiReader, NiftiWriter
 from imarium.formats.npy import NpyWriter
+from imarium.formats.ome_zarr import OmeZarrWriter
 from imarium.formats.raster import JpegReader, PngReader, PngWriter
 from imarium.formats.rendering import Window, default_window, render_8bit
 from imarium.model import Series
@@ -26,10 +27,10 @@ HEAD_BYTES = 4096
 
 EXPORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "dicom": ("dicom", "nifti", "png", "npy"),
-        "nifti": ("nifti", "png", "npy"),
-        "png": ("png", "npy"),
-        "jpeg": ("png", "npy"),
+        "dicom": ("dicom", "nifti", "png", "npy", "ome-zarr"),
+        "nifti": ("nifti", "png", "npy", "ome-zarr"),
+        "png": ("png", "npy", "ome-zarr"),
+        "jpeg": ("png", "npy", "ome-zarr"),
     }
 )
 """What each source format can become. Nothing becomes a format that says more than its source knew."""
@@ -81,7 +82,7 @@ def writer_for(
     full: bool = False,
     transfer_syntax: str | None = None,
 ) -> Writer:
-    """The writer that exports `series` as dicom, nifti, png or npy.
+    """The writer that exports `series` as dicom, nifti, png, npy or ome-zarr.
 
     `window` (center and width in rescaled values) and `full` (16-bit grey) are PngWriter's; the other
     formats hold stored values and refuse them. `transfer_syntax` (explicit or htj2k) is DicomWriter's.
@@ -104,6 +105,8 @@ def writer_for(
             return dicom.DicomWriter(_transfer_syntax(transfer_syntax))
         case "nifti":
             return NiftiWriter()
+        case "ome-zarr":
+            return OmeZarrWriter()
         case "png":
             return PngWriter(window, full)
         case _:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,8 @@ class Rendition:
     attachments: Mapping[str, bytes]
     codestreams: Callable[[], Iterator[Codestream | Frame]] | None = None
     """Full resolution only: every frame as it is stored, or its values where that is no codestream."""
+    levels: Callable[[], Sequence[Rendition]] | None = None
+    """This rendition and all smaller levels that are stored; None where it is no stored level."""
     report: Callable[[str], None] = unheard
     """Takes what the receiver of the files must know of them: one sentence a call."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -99,9 +99,7 @@ class Streaming:
         fetch = self._store.fetch(record.pack.key)
         attachments = read_attachments(fetch, index)
         if size is None:
-            reader = self.reader(record, level or 0)
-            codestreams = None if level else reader.codestreams
-            return Rendition(reader.series, index.series, reader.frames(), attachments, codestreams, report)
+            return self._at_level(record, level or 0, attachments, report)
         if level is not None:
             raise InvalidRequestError("ask for a level or for a size, not for both")
         rows, columns = parse_size(size, index.series)
@@ -113,6 +111,30 @@ class Streaming:
                 yield resample(frame, rows, columns, nearest=series.label_map)
 
         return Rendition(series, index.series, resampled(), attachments, report=report)
+
+    def _at_level(
+        self,
+        record: SeriesRecord,
+        level: int,
+        attachments: Mapping[str, bytes],
+        report: Callable[[str], None],
+    ) -> Rendition:
+        reader, index = self.reader(record, level), self.index(record)
+
+        def levels() -> list[Rendition]:
+            return [
+                self._at_level(record, smaller, attachments, report) for smaller in range(level, index.levels)
+            ]
+
+        return Rendition(
+            reader.series,
+            index.series,
+            reader.frames(),
+            attachments,
+            codestreams=None if level else reader.codestreams,
+            levels=levels,
+            report=report,
+        )
 
     # --- leaving ------------------------------------------------------------------------------------
 
@@ -133,7 +155,8 @@ class Streaming:
         transfer_syntax: str | None = None,
         report: Callable[[str], None] = unheard,
     ) -> list[Path]:
-        """Write a series in a format at `destination`, a file or a folder; returns the files written.
+        """Write a series in a format at `destination`, a file or a folder; returns the files written,
+        or the one folder of an OME-Zarr.
 
         `report` takes what the receiver must know of them, one sentence a call.
 

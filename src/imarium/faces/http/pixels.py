@@ -141,7 +141,7 @@ async def export_turn(request: Request) -> AsyncIterator[None]:
 def export(
     archive: ArchiveDep,
     record: SeriesDep,
-    format_name: Annotated[Literal["dicom", "nifti", "png", "npy"], Query(alias="format")],
+    format_name: Annotated[Literal["dicom", "nifti", "png", "npy", "ome-zarr"], Query(alias="format")],
     level: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
     size: str | None = None,
     window: Annotated[str | None, Query(description="CENTER,WIDTH in rescaled values")] = None,
@@ -151,7 +151,7 @@ def export(
         Literal["explicit", "htj2k"] | None, Query(description="DICOM: explicit unless said")
     ] = None,
 ) -> FileResponse:
-    """A series in a format; several files come as one zip.
+    """A series in a format; several files, and a folder, come as one zip.
 
     What must be known of them is in the header Imarium-Notes, a JSON array of sentences.
     """
