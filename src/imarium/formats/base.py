@@ -95,5 +95,7 @@ class Writer(Protocol):
     def write(self, rendition: Rendition, destination: Path) -> list[Path]:
         """Write one file at `destination`, or several below it; returns the files written.
 
+        A format that is a folder (OME-Zarr) makes the folder `destination` and returns that.
+
         Raises ExportRefusedError where the format cannot hold the rendition.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,21 @@ class SourceSeries:
 
 
 @dataclass(frozen=True, slots=True)
+class Codestream:
+    """A frame as it is stored in the htj2k lane (docs/design/pack-format.md)."""
+
+    data: bytes
+    """A whole JPEG 2000 codestream of signed samples."""
+    low: int
+    high: int
+    """Smallest and largest value."""
+
+
+def unheard(_: str) -> None:
+    """Where nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rendition:
     """A series at one resolution, on its way out."""
 
@@ -192,6 +207,12 @@ class Rendition:
     """Facts at full resolution."""
     frames: Iterable[Frame]
     attachments: Mapping[str, bytes]
+    codestreams: Callable[[], Iterator[Codestream | Frame]] | None = None
+    """Full resolution only: every frame as it is stored, or its values where that is no codestream."""
+    levels: Callable[[], Sequence[Rendition]] | None = None
+    """This rendition and all smaller levels that are stored; None where it is no stored level."""
+    report: Callable[[str], None] = unheard
+    """Takes what the receiver of the files must know of them: one sentence a call."""
 
     @property
     def is_full_resolution(self) -> bool:
