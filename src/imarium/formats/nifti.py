@@ -48,7 +48,7 @@ from imarium.formats._unpacking import (
 from imarium.formats.base import ReadContext, Refusal
 from imarium.formats.rendering import check_colours, rescaled, to_rgb
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
-from imarium.model.geometry import Affine, as_affine
+from imarium.model.geometry import Affine, as_affine, plausible
 from imarium.settings import Limits
 
 HEADER = "nifti/header"
@@ -521,11 +521,13 @@ def _affine(header: _Header, dims: tuple[int, ...], notes: list[str]) -> Affine 
             if scale is not None:
                 matrix[:3] *= scale
                 notes.append("the affine was given in metres or micrometres and is kept in mm")
-            usable = bool(np.isfinite(matrix).all()) and np.linalg.det(matrix[:3, :3]) != 0
+            usable = plausible(matrix) and np.linalg.det(matrix[:3, :3]) != 0
     except (HeaderDataError, ValueError, ArithmeticError, np.linalg.LinAlgError):
         usable = False
     if not usable:
-        notes.append("the affine is not a finite, invertible matrix: the volume's position is unknown")
+        notes.append(
+            "the affine is no finite, invertible matrix of a plausible size: the volume's position is unknown"
+        )
         return None
     return as_affine(matrix)
 
