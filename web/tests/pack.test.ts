@@ -5,9 +5,10 @@ import { beforeAll, describe, expect, it } from "vitest";
 
 import { crc32c } from "../src/pack/crc32c";
 import { parseIndex, PackError } from "../src/pack/index";
-import { decodeFrame, NotDecodableHere, unshuffle, type CodestreamDecoder } from "../src/pack/lanes";
+import { decodeFrame, NotDecodableHere, type CodestreamDecoder } from "../src/pack/lanes";
 import { coalesce, levelForScale, levelShape, levelWithin, partsOf, segmentOf, segmentsOf, volumeRange } from "../src/pack/layout";
 import { openJphDecoder } from "../src/pack/openjph";
+import { unshuffle } from "../src/pack/shuffled";
 import { fromBytes, halfToNumber, itemSize } from "../src/pack/values";
 
 const FIXTURES = new URL("./fixtures/", import.meta.url);
