@@ -116,15 +116,19 @@ function runDecoder(
   return values;
 }
 
-/** Refuse a codestream of another size before the decoder takes memory for it (ISO/IEC 15444-1, A.5.1). */
-function checkSize(codestream: Uint8Array, job: DecodeJob): void {
+/** Refuse a codestream of another shape before the decoder takes memory and time for it (ISO/IEC 15444-1, A.5.1). */
+function checkSize(codestream: Uint8Array, { columns, rows, samples }: DecodeJob): void {
   const view = new DataView(codestream.buffer);
-  if (codestream.length < 42 || view.getUint32(0) !== 0xff4fff51) throw new PackError("a codestream has no beginning");
-  const sides = [8, 12, 16, 20, 24, 28, 32, 36].map((at) => view.getUint32(at));
-  const { columns, rows, samples } = job;
-  const expected = [columns, rows, 0, 0, columns, rows, 0, 0];
-  if (sides.some((side, i) => side !== expected[i]) || view.getUint16(40) !== samples) {
-    throw new PackError(`a codestream of ${sides[1]}x${sides[0]}x${view.getUint16(40)}, not ${rows}x${columns}x${samples}`);
+  if (codestream.length < 42 + 3 * samples || view.getUint32(0) !== 0xff4fff51) {
+    throw new PackError("a codestream has no beginning");
+  }
+  // Ends and beginnings of the image and of its one tile, the number of components, and their subsampling.
+  const found = [8, 12, 16, 20, 24, 28, 32, 36].map((at) => view.getUint32(at));
+  found.push(view.getUint16(40));
+  for (let at = 43; at < 42 + 3 * samples; at += 3) found.push(view.getUint16(at));
+  const expected = [columns, rows, 0, 0, columns, rows, 0, 0, samples, ...Array<number>(samples).fill(0x0101)];
+  if (found.some((value, i) => value !== expected[i])) {
+    throw new PackError(`a codestream of shape ${found.join(" ")} where ${expected.join(" ")} is expected`);
   }
 }
 
@@ -135,7 +139,7 @@ function decodeIntegers(job: DecodeJob, decode: CodestreamDecoder): ExactValues 
   }
   const base = minimum >= -(2 ** 31) && maximum < 2 ** 31 ? 0 : minimum;
   const coded = runDecoder(job, job.parts, [minimum - base, maximum - base], decode);
-  return scaled(coded, 1, base, job.dtype);
+  return base === 0 ? exactFromNumbers(coded, job.dtype) : scaled(coded, 1, base, job.dtype);
 }
 
 /** The numbers value * slope + intercept in float64, rounded to the type of the frame. */

@@ -74,7 +74,7 @@ export function exactFromBytes(bytes: Uint8Array, dtype: string): ExactValues {
 }
 
 /** Exact values of a real type from numbers, each rounded to that type. Integers have to fit it. */
-export function exactFromNumbers(numbers: Float64Array, dtype: string): ExactValues {
+export function exactFromNumbers(numbers: Float64Array | Int16Array, dtype: string): ExactValues {
   switch (dtype) {
     case "int64":
       return BigInt64Array.from(numbers as Iterable<number>, BigInt);
@@ -83,8 +83,9 @@ export function exactFromNumbers(numbers: Float64Array, dtype: string): ExactVal
     case "float16":
       return Uint16Array.from(numbers, numberToHalf);
     case "float64":
-      return numbers;
+      return numbers instanceof Float64Array ? numbers : new Float64Array(numbers);
     default: {
+      if (dtype === "int16" && numbers instanceof Int16Array) return numbers;
       const values = exactFromBytes(new Uint8Array(numbers.length * itemSize(dtype)), dtype) as Values;
       values.set(numbers);
       return values;
