@@ -8,7 +8,12 @@ from pathlib import Path
 from common import RESULTS
 
 TARGET = Path(__file__).parent.parent / "docs" / "design" / "measurements.md"
-SCRIPTS = {"ingest": "ingest.py", "low-resolution": "low_resolution.py", "memory": "memory.py"}
+SCRIPTS = {
+    "ingest": "ingest.py",
+    "low-resolution": "low_resolution.py",
+    "memory": "memory.py",
+    "rewrap": "rewrap.py",
+}
 HEAD = """\
 # Measurements
 

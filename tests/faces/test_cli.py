@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import zarr
 from typer.main import get_command
 
 from imarium.faces.cli.app import app, run
@@ -93,6 +94,32 @@ def test_the_main_job(cli, phantom, nifti, tmp_path):
         dataset = pydicom.dcmread(file["path"])
         original = pydicom.dcmread(source[dataset.SOPInstanceUID])
         np.testing.assert_array_equal(dataset.pixel_array, original.pixel_array)
+    files = cli(
+        "get",
+        ct["series"],
+        "--format",
+        "dicom",
+        "--transfer-syntax",
+        "htj2k",
+        "-o",
+        tmp_path / "ht",
+        "--json",
+    )
+    for file in files:
+        dataset = pydicom.dcmread(file["path"])
+        assert dataset.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.202"
+        original = pydicom.dcmread(source[dataset.SOPInstanceUID])
+        np.testing.assert_array_equal(dataset.pixel_array, original.pixel_array)
+    (line,) = cli("get", ct["series"], "--format", "ome-zarr", "-o", tmp_path / "x.ome.zarr", "--json")
+    group = zarr.open_group(line["path"], mode="r")
+    assert [group[str(level)].shape for level in range(3)] == [(12, 96 >> k, 96 >> k) for k in range(3)]
+    assert group["0"].dtype == "uint16"
+    assert line["bytes"] == sum(
+        item.stat().st_size for item in Path(line["path"]).rglob("*") if item.is_file()
+    )
+    assert "exists" in str(
+        cli("get", ct["series"], "--format", "ome-zarr", "-o", tmp_path / "x.ome.zarr", "--json", status=2)
+    )
     cli("get", ct["series"], "--format", "png", "-o", tmp_path / "png")
     assert len(list((tmp_path / "png").glob("*.png"))) == 12
 

@@ -43,7 +43,7 @@ def test_lists_and_details(http, stored):
     assert (len(page["items"]), page["total"]) == (1, 2)
     detail = http.get(f"/api/v1/series/{stored['dicom']}").json()
     assert detail["shape"] == [12, 96, 96]
-    assert detail["exports"] == ["dicom", "nifti", "png", "npy"]
+    assert detail["exports"] == ["dicom", "nifti", "png", "npy", "ome-zarr"]
     levels = detail["level_details"]
     assert [level["level"] for level in levels] == [0, 1, 2]
     assert levels[0]["stop"] - levels[0]["start"] == levels[0]["bytes"] > levels[2]["bytes"]
@@ -97,6 +97,11 @@ def test_thumbnails_and_exports(http, stored):
         names = files.namelist()
         assert len(names) == 12
         assert pydicom.dcmread(io.BytesIO(files.read(names[0]))).pixel_array.shape == (96, 96)
+    zipped = http.get(f"/api/v1/series/{uid}/export", params={"format": "ome-zarr"})
+    assert 'filename="series.ome.zarr.zip"' in zipped.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(zipped.content)) as files:
+        assert {item.compress_type for item in files.infolist()} == {zipfile.ZIP_STORED}
+        assert {"series.ome.zarr/zarr.json", "series.ome.zarr/2/zarr.json"} <= set(files.namelist())
     refused = http.get(f"/api/v1/series/{stored['nifti']}/export", params={"format": "dicom"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "export-refused")
 

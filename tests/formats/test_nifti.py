@@ -29,7 +29,7 @@ from imarium.errors import (
     StorageError,
     UnsupportedFileError,
 )
-from imarium.formats import nifti
+from imarium.formats import _unpacking, nifti
 from imarium.formats.base import ReadContext, Refusal
 from imarium.formats.nifti import HEADER, TRAILER, NiftiReader, NiftiWriter
 from imarium.model import Rendition, Series, SourceSeries
@@ -334,7 +334,7 @@ def _bad_files() -> Iterator[tuple[str, bytes, type[ImariumError], str]]:
     yield "float128", _make(datatype=1536), UnsupportedFileError, "float128"
     yield "binary", _make(datatype=1), UnsupportedFileError, "binary"
     yield "no such type", _make(datatype=77), UnsupportedFileError, "77"
-    yield "detached", good[:344] + b"ni1\0" + good[348:], UnsupportedFileError, "detached"
+    yield "detached under another name", good[:344] + b"ni1\0" + good[348:], UnsupportedFileError, "detached"
     yield "not NIfTI", bytes(1000), CorruptFileError, "missing"
 
 
@@ -358,8 +358,8 @@ def test_files_that_cannot_be_opened(context: ReadContext, tmp_path: Path) -> No
 def test_a_full_disk_is_seen_before_unpacking(
     context: ReadContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = nifti.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(nifti.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    usage = _unpacking.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(_unpacking.shutil, "disk_usage", lambda path: usage._replace(free=1000))
     _refused(_file(tmp_path, gzip.compress(_make())), context, StorageError, "scratch")
 
 
@@ -378,6 +378,124 @@ def test_recognition_looks_at_content() -> None:
     assert reader.recognises(path, gzip.compress(_make())[:200])
     for other in (b"", b"\x1f\x8b", b"\x1f\x8b" + bytes(100), gzip.compress(bytes(5000)), bytes(4096)):
         assert not reader.recognises(path, other)
+
+
+# Pairs
+
+
+def _pair(tmp_path: Path, version: int = 1, order: str = "<", dtype: str = "int16") -> tuple[Path, Any]:
+    """A pair that nibabel wrote."""
+    kind = nib.Nifti1Pair if version == 1 else nib.Nifti2Pair
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.dtype(dtype).newbyteorder(order))
+    image = kind(np.arange(60).reshape(5, 4, 3).astype(dtype), np.diag([0.5, 0.75, 2, 1]), header)
+    nib.save(image, tmp_path / "pair.hdr")
+    return tmp_path / "pair.hdr", nib.load(tmp_path / "pair.hdr")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float64"])
+def test_pairs_equal_nibabel_and_become_one_file(
+    version: int, order: str, dtype: str, context: ReadContext, tmp_path: Path
+) -> None:
+    path, image = _pair(tmp_path, version, order, dtype)
+    assert NiftiReader().recognises(path, path.read_bytes()[:4096])
+    assert NiftiReader().companions(path) == (tmp_path / "pair.img",)
+    source = _read(path, context)
+    assert [file.path for file in source.files] == [path, tmp_path / "pair.img"]
+    assert source.series.dtype == dtype
+    assert np.array_equal(_volume(source), _reference(image))
+    assert np.array_equal(np.asarray(source.series.affine), image.affine)
+    assert source.attachments[HEADER] == path.read_bytes()
+    _export(source, tmp_path / "out.nii")
+    single = nib.load(tmp_path / "out.nii")
+    assert type(single) is (nib.Nifti1Image if version == 1 else nib.Nifti2Image)
+    assert single.header.endianness == order
+    assert np.array_equal(_reference(single), _reference(image))
+    assert np.array_equal(single.affine, image.affine)
+    half = source.series.at_level(1)
+    frames = [frame[::2, ::2] for frame in source.read_frames()]
+    NiftiWriter().write(Rendition(half, source.series, frames, source.attachments), tmp_path / "half.nii")
+    assert np.array_equal(_reference(nib.load(tmp_path / "half.nii")), np.stack(frames))
+
+
+def test_pairs_keep_extensions_and_what_surrounds_voxels(context: ReadContext, tmp_path: Path) -> None:
+    path, image = _pair(tmp_path)
+    expected = _reference(image).copy()
+    header = image.header.copy()
+    header["vox_offset"] = 16
+    extension = b"\1\0\0\0" + struct.pack("<ii", 32, 6) + b"a comment".ljust(24, b"\0")
+    path.write_bytes(bytes(header.binaryblock) + extension)
+    voxels = (tmp_path / "pair.img").read_bytes()
+    (tmp_path / "pair.img").write_bytes(b"0123456789abcdef" + voxels + b"tail")
+    source = _read(path, context)
+    assert np.array_equal(_volume(source), expected)
+    assert source.attachments[nifti.PREFIX] == b"0123456789abcdef"
+    assert source.attachments[TRAILER] == b"tail"
+    content = _export(source, tmp_path / "out.nii")
+    assert content.endswith(voxels + b"tail")
+    single = nib.load(tmp_path / "out.nii")
+    assert single.header.extensions[0].get_content() == b"a comment"
+    assert np.array_equal(_reference(single), expected)
+
+
+def test_gzipped_pairs_are_the_same_series(context: ReadContext, tmp_path: Path) -> None:
+    path, image = _pair(tmp_path)
+    expected = _reference(image).copy()
+    plain = _read(path, context)
+    voxels = tmp_path / "pair.img"
+    (tmp_path / "pair.img.gz").write_bytes(gzip.compress(voxels.read_bytes()))
+    voxels.unlink()
+    half = _read(path, context)
+    assert half.series == plain.series
+    assert half.files[1].path == tmp_path / "pair.img.gz"
+    packed = _file(tmp_path, gzip.compress(path.read_bytes()), "pair.hdr.gz")
+    both = _read(packed, context)
+    assert both.series == plain.series
+    assert NiftiReader().companions(packed) == (tmp_path / "pair.img.gz",)
+    assert np.array_equal(_volume(both), expected)
+    assert NiftiReader().companions(_file(tmp_path, _make())) == ()
+    other = _file(tmp_path, path.read_bytes(), "other.hdr")
+    _file(tmp_path, expected[::-1].tobytes(), "other.img")
+    assert _read(other, context).series.uid != plain.series.uid
+
+
+def test_bad_pairs_are_refused(context: ReadContext, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path, _ = _pair(folder)
+    voxels = folder / "pair.img"
+    content = voxels.read_bytes()
+    voxels.write_bytes(content[:-1])
+    _refused(path, context, CorruptFileError, "truncated")
+    voxels.write_bytes(content + bytes(nifti.TRAILER_BYTES + 1))
+    _refused(path, context, CorruptFileError, "more than")
+    voxels.write_bytes(gzip.compress(content)[:-9])
+    _refused(path, context, CorruptFileError, "truncated")
+    voxels.unlink()
+    _refused(path, context, CorruptFileError, "missing")
+    with pytest.raises(CorruptFileError, match="missing"):
+        NiftiReader().companions(path)
+    (tmp_path / "elsewhere").write_bytes(content)
+    voxels.symlink_to(tmp_path / "elsewhere")
+    _refused(path, context, UnsupportedFileError, "out of the folder")
+    voxels.unlink()
+    voxels.symlink_to(path)
+    _refused(path, context, CorruptFileError, "header itself")
+    voxels.unlink()
+    os.mkfifo(voxels)
+    _refused(path, context, CorruptFileError, "no file")
+    voxels.unlink()
+    voxels.write_bytes(content)
+    path.write_bytes(path.read_bytes() + bytes(2000))
+    limited = ReadContext(Limits(header_bytes=1000), tmp_path)
+    _refused(path, limited, LimitExceededError, "header_bytes")
+
+
+def test_analyze_is_not_recognised() -> None:
+    header = bytes(nib.AnalyzeHeader().binaryblock)
+    assert not NiftiReader().recognises(Path("a.hdr"), header)
 
 
 SEEDS = [_make(), _make("float32", order=">", version=2), gzip.compress(_make("uint8"), mtime=0)]
@@ -417,8 +535,9 @@ def test_mutated_bytes_never_escape(
 def test_inflating_equals_gzip(pieces: list[bytes], chunk: int, level: int) -> None:
     packed = b"".join(gzip.compress(piece, level) for piece in pieces) or gzip.compress(b"")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nifti, "CHUNK", chunk)
-        found = b"".join(nifti._inflate(io.BytesIO(packed), nifti.blake3(), []))
+        patch.setattr(_unpacking, "CHUNK", chunk)
+        patch.setattr(_unpacking, "_AT_ONCE", chunk)
+        found = b"".join(_unpacking.inflate(io.BytesIO(packed).read, []))
     assert found == b"".join(pieces)
 
 

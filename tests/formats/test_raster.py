@@ -603,4 +603,4 @@ def test_decoders_are_not_quoted(context: ReadContext, tmp_path: Path) -> None:
     assert isinstance(found, SourceSeries)
     with pytest.raises(CorruptFileError) as caught:
         list(found.read_frames())
-    assert str(caught.value) == "the PNG data cannot be decoded; the file is damaged or of an unknown variant"
+    assert str(caught.value) == "the PNG data are damaged: they cannot be unpacked"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -35,6 +36,12 @@ def _nifti() -> bytes:
     return nib.Nifti1Image(np.zeros((2, 2, 2), dtype=np.int16), np.eye(4)).to_bytes()
 
 
+def _numpy(write: Callable[..., None]) -> bytes:
+    out = io.BytesIO()
+    write(out, np.zeros((2, 2)))
+    return out.getvalue()
+
+
 def _hdf5() -> bytes:
     out = io.BytesIO()
     with h5py.File(out, "w") as file:
@@ -51,6 +58,9 @@ def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
     contents = {
         "dicom": [dicom],
         "nifti": [_nifti(), gzip.compress(_nifti())],
+        "nrrd": [b"NRRD0004\ntype: short\n"],
+        "metaimage": [b"ObjectType = Image\nNDims = 2\nDimSize = 2 2\n", b"NDims = 2\nDimSize = 2 2\n"],
+        "npy": [_numpy(np.save), _numpy(np.savez), _numpy(np.savez_compressed)],
         "png": [_picture("PNG")],
         "jpeg": [_picture("JPEG")],
         "jpeg2000": [_picture("JPEG2000"), bytes(imagecodecs.htj2k_encode(np.zeros((20, 20), np.uint8)))],

@@ -10,12 +10,15 @@ import warnings
 import blake3
 import numpy as np
 import pydicom
+from pydicom.uid import JPEGBaseline8Bit
 
 warnings.simplefilter("ignore")
 for path in sys.argv[1:]:
     try:
         dataset = pydicom.dcmread(path)
-        pixels = pydicom.pixels.pixel_array(dataset)
+        # Decoders of lossy JPEG differ by 1; ours is libjpeg-turbo, which Pillow brings.
+        turbo = dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
+        pixels = pydicom.pixels.pixel_array(dataset, decoding_plugin="pillow" if turbo else "")
     except Exception as error:
         print(json.dumps({"path": path, "error": type(error).__name__}))
         continue

@@ -14,6 +14,8 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from blake3 import blake3
+from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from imarium.archive import Archive
@@ -171,15 +173,13 @@ def test_a_file_that_disappears_while_it_is_read(archive, phantom, tmp_path, mon
     source = tmp_path / "in"
     shutil.copytree(phantom / "dicom", source)
     victim = sorted(source.iterdir())[2]
-    hashed = service.file_digest
+    encoded = service.encode_frames
 
-    def vanish(path, limits):
-        digest = hashed(path, limits)
-        if path == victim:
-            victim.unlink()
-        return digest
+    def vanish(*arguments):
+        victim.unlink(missing_ok=True)  # after all headers were read, before any frame
+        return encoded(*arguments)
 
-    monkeypatch.setattr(service, "file_digest", vanish)
+    monkeypatch.setattr(service, "encode_frames", vanish)
     outcomes = take(archive, source)
     assert statuses(outcomes) == {"taken": 11, "refused": 1}
     assert_clean(archive)
@@ -242,7 +242,7 @@ def test_nothing_that_names_a_person_reaches_lists(archive, tmp_path, phantom):
     (outcome,) = take(archive, tmp_path / "roe.dcm")
     record = archive.catalog.get_series(outcome.series)
     assert record.subject.startswith("S-")
-    for secret in ("Roe", "Jane", "4711", "19501231"):
+    for secret in ("Roe", "Jane", "MRN-4711", "19501231"):  # 4711 alone may occur in a digest
         assert secret not in repr(record)
         assert secret not in repr(archive.catalog.studies(None, 0, 10))
         assert secret.encode() not in (archive.settings.home / "catalog.sqlite").read_bytes()
@@ -370,3 +370,30 @@ def test_a_frame_of_more_bytes_than_the_limit_is_refused(archive, phantom, monke
     small.close()
     assert outcomes[0].status is Status.REFUSED
     assert "beyond the limit" in outcomes[0].reason
+
+
+def test_files_are_remembered_by_the_digest_of_their_bytes(archive, phantom, tmp_path):
+    """Uncompressed files of one frame are hashed while their frame is read; others on their own."""
+    source = tmp_path / "in"
+    shutil.copytree(phantom / "dicom", source)
+    shutil.copy(get_testdata_file("rtdose.dcm"), source)  # several frames
+    shutil.copy(get_testdata_file("MR_small_RLE.dcm"), source)  # compressed
+    assert statuses(take(archive, source)) == {"taken": 14}
+    for path in source.iterdir():
+        digest = blake3(path.read_bytes()).hexdigest()
+        assert list(archive.catalog.known_sources([digest])) == [digest], path.name
+
+
+def test_a_file_of_the_same_instance_and_size_with_other_content_is_no_known_file(archive, phantom, tmp_path):
+    first = sorted((phantom / "dicom").iterdir())[0]
+    assert statuses(take(archive, first)) == {"taken": 1}
+    changed = bytearray(first.read_bytes())
+    changed[-1] ^= 1
+    other = tmp_path / "other.dcm"
+    other.write_bytes(changed)
+    outcomes = take(archive, first, other)
+    assert [outcome.status for outcome in sorted(outcomes, key=lambda one: one.path != first)] == [
+        "known",
+        "taken",
+    ]
+    assert archive.catalog.series()[1] == 2

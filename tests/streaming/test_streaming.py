@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import zarr
 from PIL import Image
 
 from imarium.errors import ExportRefusedError, InvalidRequestError, LevelError, NotFoundError, StorageError
@@ -128,11 +129,28 @@ def test_a_nifti_goes_out_as_it_came(stored, phantom, tmp_path):
     assert file.read_bytes() == gzip.decompress((phantom / "phantom.nii.gz").read_bytes())
 
 
-@pytest.mark.parametrize("format_name", ["dicom", "nifti", "png", "npy"])
+@pytest.mark.parametrize("source", ["dicom", "nifti"])
+@pytest.mark.parametrize(("resolution", "levels"), [({}, [0, 1, 2]), ({"level": 1}, [1, 2])])
+def test_ome_zarr_has_every_stored_level(stored, tmp_path, source, resolution, levels):
+    streaming, uids = stored
+    (path,) = streaming.export(uids[source], "ome-zarr", tmp_path / "x.ome.zarr", **resolution)
+    group = zarr.open_group(path, mode="r")
+    (multiscale,) = group.attrs["ome"]["multiscales"]
+    assert [item["path"] for item in multiscale["datasets"]] == [str(n) for n in range(len(levels))]
+    spacing = streaming.volume(uids[source]).spacing
+    for dataset, level in zip(multiscale["datasets"], levels, strict=True):
+        volume = streaming.volume(uids[source], level)
+        np.testing.assert_array_equal(group[dataset["path"]][:], volume)
+        scale, translation = (list(item.values())[1] for item in dataset["coordinateTransformations"])
+        np.testing.assert_allclose(scale, volume.spacing)
+        np.testing.assert_allclose(translation[1:], np.multiply(spacing[1:], (2**level - 1) / 2))
+
+
+@pytest.mark.parametrize("format_name", ["dicom", "nifti", "png", "npy", "ome-zarr"])
 def test_a_place_that_cannot_be_written(stored, tmp_path, format_name):
     streaming, uids = stored
     (tmp_path / "file").write_bytes(b"mine")
-    name = {"nifti": "x.nii", "npy": "x.npy"}.get(format_name, "x")
+    name = {"nifti": "x.nii", "npy": "x.npy", "ome-zarr": "x.ome.zarr"}.get(format_name, "x")
     with pytest.raises(StorageError, match="written"):
         streaming.export(uids["dicom"], format_name, tmp_path / "file" / name)
     assert (tmp_path / "file").read_bytes() == b"mine"

@@ -176,6 +176,8 @@ class Catalog:
     def stacks(self, base_uid: str) -> list[SeriesRecord]:
         """All series kept under one Series Instance UID, in the order in which they came."""
         with self.session() as session:
+            if session.scalar(select(SeriesRow.id).where(SeriesRow.base_uid == base_uid).limit(1)) is None:
+                return []  # as for most series that come: the short way
             rows = session.scalars(
                 _series_query().where(SeriesRow.base_uid == base_uid).order_by(SeriesRow.id)
             )
@@ -194,6 +196,16 @@ class Catalog:
                     .where(Source.digest.in_(digests[first : first + _BATCH]))
                 )
                 known.update({digest: (uid, name) for digest, uid, name in session.execute(query)})
+        return known
+
+    def known_instances(self, uids: Sequence[str]) -> set[tuple[str, int]]:
+        """SOP Instance UID and size of the DICOM files taken in under these UIDs."""
+        known: set[tuple[str, int]] = set()
+        with self.session() as session:
+            for first in range(0, len(uids), _BATCH):
+                group = uids[first : first + _BATCH]
+                query = select(Source.instance_uid, Source.size).where(Source.instance_uid.in_(group))
+                known.update((uid, size) for uid, size in session.execute(query) if uid is not None)
         return known
 
     def get_pack(self, key: str) -> PackRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -101,16 +101,27 @@ class Client:
             raise IntegrityError("the server did not answer with the range that was asked for")
         return response.content
 
-    def export(self, uid: str, destination: Path, **query: str | int | float | bool | None) -> Path:
+    def export(
+        self,
+        uid: str,
+        destination: Path,
+        *,
+        report: Callable[[str], None] | None = None,
+        **query: str | int | float | bool | None,
+    ) -> Path:
         """Download an export into the folder `destination`, under the server's name for it.
 
-        `query` holds format, and level, size, window or full_range.
+        `query` holds format, and level, size, window, full_range, transfer_syntax; `report` takes what the
+        server says must be known of the files.
         """
         params = {key: value for key, value in query.items() if value is not None}
         with self._stream("GET", f"/series/{uid}/export", params=params) as response:
             header = response.headers.get("content-disposition", "")
             name = Path(header.partition("filename=")[2].strip('"') or "series").name
             target = destination / name
+            for note in _notes(response.headers.get("imarium-notes", "[]")):
+                if report is not None:
+                    report(note)
             with target.open("wb") as file:
                 for chunk in response.iter_bytes(_CHUNK_BYTES):
                     file.write(chunk)
@@ -255,6 +266,15 @@ def _error_of(response: httpx.Response) -> ImariumError:
         if isinstance(kind, type) and issubclass(kind, ImariumError) and kind.__dict__.get("code") == code:
             return kind(message)
     return TransportError(f"the server answered {response.status_code}: {message}")
+
+
+def _notes(header: str) -> list[str]:
+    """Sentences of a header that the server made; nothing where it is not what it should be."""
+    try:
+        notes = json.loads(header)
+    except ValueError:
+        return []
+    return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
 def _refused(number: int, reason: str) -> dict[str, Any]:

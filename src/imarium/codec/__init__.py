@@ -3,6 +3,7 @@
 from imarium.codec.frames import (
     EncodedFrame,
     Lane,
+    Tier,
     choose_lane,
     decode_frame,
     decompositions_for,
@@ -15,6 +16,7 @@ from imarium.codec.resample import resample
 __all__ = [
     "EncodedFrame",
     "Lane",
+    "Tier",
     "choose_lane",
     "decode_frame",
     "decompositions_for",

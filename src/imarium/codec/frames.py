@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from imarium.codec import floats, htj2k, polyphase
+from imarium.codec import floats, htj2k, labels, lattice, polyphase, source
 from imarium.errors import IntegrityError
-from imarium.model import Series, level_shape
+from imarium.model import Series, SourceCodestream, level_shape
 from imarium.model.series import Frame
 
 SMALLEST_SIDE = 16
@@ -25,12 +25,26 @@ PARAMS_BYTES = 16
 DIGEST_BYTES = 32
 
 
+class Tier(StrEnum):
+    """What a collection is stored for."""
+
+    FAST = "fast"
+    """Read often, at any resolution."""
+    ARCHIVE = "archive"
+    """Rarely read: as small as can be, at the price of time and of low resolutions that need every byte."""
+
+
 class Lane(IntEnum):
     """How a frame is stored; docs/design/pack-format.md defines each."""
 
     HTJ2K = 1
     POLYPHASE = 2
     FLOAT = 3
+    AFFINE = 4
+    RANKED = 5
+    COMPLEX = 6
+    LABELS = 7
+    SOURCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,57 +72,165 @@ def pixel_digest(frame: Frame) -> bytes:
 
 
 def choose_lane(series: Series, decompositions: int) -> tuple[Lane, str]:
-    """The lane for frames of a series, and why."""
+    """The lane that frames of a series are meant for, and why; a frame may turn out to need another."""
     dtype = np.dtype(series.dtype)
+    if (series.label_map or dtype.kind == "b") and series.samples == 1:
+        return Lane.LABELS, "values are labels, which a wavelet would mix"
     if series.label_map:
-        return Lane.POLYPHASE, "values are labels, which a wavelet would mix"
-    if dtype.kind == "f":
-        if series.samples == 1:
-            return Lane.FLOAT, "floating point: integer preview and exact values"
-        return Lane.POLYPHASE, "floating point with several samples a pixel"
+        return Lane.POLYPHASE, "values are labels, of several samples a pixel"
+    if dtype.kind == "f" and series.samples == 1:
+        return (
+            Lane.FLOAT,
+            "floating point: integers times a slope or few values where they are, else a preview",
+        )
+    if dtype.kind == "c" and series.samples == 1:
+        return Lane.COMPLEX, "complex numbers: real and imaginary parts as two pictures"
+    if dtype.kind not in "iu":
+        return Lane.POLYPHASE, f"{dtype.name} with several samples a pixel"
     if decompositions == 0:
         return Lane.POLYPHASE, "too small for a low resolution"
-    if dtype.kind not in "iu" or dtype.itemsize > 4:
-        return Lane.POLYPHASE, f"{dtype.name} is beyond 32-bit integers"
     if series.samples not in (1, 3, 4):
         return Lane.POLYPHASE, f"{series.samples} samples a pixel"
-    return Lane.HTJ2K, "integers of at most 32 bits"
+    return Lane.HTJ2K, "integers within 32 bits of one another"
 
 
-def encode_frame(frame: Frame, series: Series, decompositions: int) -> EncodedFrame:
+def encode_frame(
+    frame: Frame,
+    series: Series,
+    decompositions: int,
+    codestream: SourceCodestream | None = None,
+    tier: Tier = Tier.FAST,
+) -> EncodedFrame:
     """Encode one frame, decode it again and compare.
 
-    A frame that its lane cannot hold exactly (uint32 beyond int32) goes to the polyphase lane.
-    Raises IntegrityError if even that does not return the same values.
+    A frame that the lane of its series cannot hold exactly goes to the polyphase lane. `codestream`, from
+    which the frame was decoded, is kept instead if it is smaller. Raises IntegrityError if no lane returns
+    the same values.
     """
-    lane, _ = choose_lane(series, decompositions)
     digest = pixel_digest(frame)
-    encoded = _encode_htj2k(frame, series, decompositions, digest) if lane is Lane.HTJ2K else None
-    if encoded is not None:
+    if tier is Tier.ARCHIVE and not series.label_map and (made := source.archive(frame)) is not None:
+        params, data = made
+        return EncodedFrame(Lane.SOURCE, params, digest, source.spread(data, decompositions))
+    encoded = _encode_pixels(frame, series, decompositions, digest)
+    if codestream is None or sum(map(len, encoded.parts)) <= len(codestream.data):
         return encoded
-    if lane is Lane.FLOAT:
-        parts, scaling = floats.encode(frame, decompositions)
-        encoded = EncodedFrame(lane, struct.pack("<dd", *scaling), digest, parts)
-    else:
-        parts = polyphase.encode(frame, decompositions)
-        encoded = EncodedFrame(Lane.POLYPHASE, bytes(PARAMS_BYTES), digest, parts)
-    decoded = decode_frame(encoded.lane, encoded.params, parts, series, decompositions, level=0)
-    # The digest is of bits, so that NaN and -0 count.
-    if decoded.dtype != frame.dtype or pixel_digest(decoded) != digest:
-        raise IntegrityError("a frame does not decode to the values it was made from")
-    return encoded
+    kept = source.keep(frame, codestream, series.bits_stored)
+    if kept is None or frame.dtype.kind not in "iu":
+        return encoded
+    return EncodedFrame(Lane.SOURCE, kept, digest, source.spread(codestream.data, decompositions))
 
 
-def _encode_htj2k(frame: Frame, series: Series, decompositions: int, digest: bytes) -> EncodedFrame | None:
-    """None if the values are beyond int32 or do not come back."""
+def _encode_pixels(frame: Frame, series: Series, decompositions: int, digest: bytes) -> EncodedFrame:
+    for encode in _ROADS[choose_lane(series, decompositions)[0]]:
+        found = encode(frame, series, decompositions)
+        if found is None:
+            continue
+        lane, params, parts = found
+        if lane is not Lane.HTJ2K:  # which compared already
+            decoded = decode_frame(lane, params, parts, series, decompositions, level=0)
+            # The digest is of bits, so that NaN and -0 count.
+            if decoded.dtype != frame.dtype or pixel_digest(decoded) != digest:
+                continue
+        return EncodedFrame(lane, params, digest, parts)
+    raise IntegrityError("a frame does not decode to the values it was made from")
+
+
+_Encoded = tuple[Lane, bytes, tuple[bytes, ...]]
+"""Lane, params and parts."""
+
+
+def _encode_htj2k(frame: Frame, series: Series, decompositions: int) -> _Encoded | None:
+    """None if the values are too far apart for int32, or do not come back."""
     low, high = int(frame.min()), int(frame.max())
-    if low < -(1 << 31) or high >= 1 << 31:
+    if not -(1 << 63) <= low <= high < 1 << 63:
         return None
+    base = _base(low, high)
+    if high - base >= 1 << 31:
+        return None
+    if frame.ndim == 2 and _two_valued(frame, low, high):
+        masked = _encode_labels(frame, series, decompositions)
+        if masked is not None:
+            return masked
+    values = (frame - frame.dtype.type(base)).astype(np.int32) if base else frame
     rgb = series.photometric == "RGB"
-    parts = htj2k.encode(frame, decompositions, low=low, high=high, color_transform=rgb)
-    if parts is None:
+    parts = htj2k.encode(values, decompositions, low=low - base, high=high - base, color_transform=rgb)
+    return None if parts is None else (Lane.HTJ2K, struct.pack("<qq", low, high), parts)
+
+
+def _base(low: int, high: int) -> int:
+    """What is subtracted before coding: nothing where int32 holds the values as they are."""
+    return 0 if low >= -(1 << 31) and high < 1 << 31 else low
+
+
+def _two_valued(frame: Frame, low: int, high: int) -> bool:
+    """A mask: a few rows tell soon if it is none."""
+    some = frame[:: max(1, frame.shape[0] // 8)]
+    return all(bool(((values == low) | (values == high)).all()) for values in (some, frame))
+
+
+def _encode_labels(frame: Frame, _series: Series, decompositions: int) -> _Encoded | None:
+    parts = labels.encode(frame, decompositions)
+    return None if parts is None else (Lane.LABELS, bytes(PARAMS_BYTES), parts)
+
+
+def _encode_affine(frame: Frame, _series: Series, decompositions: int) -> _Encoded | None:
+    found = lattice.find_affine(frame) if decompositions else None
+    if found is None:
         return None
-    return EncodedFrame(Lane.HTJ2K, struct.pack("<qq", low, high), digest, parts)
+    steps, slope, intercept = found
+    return _with_table(Lane.AFFINE, steps, lattice.pack_affine(slope, intercept), decompositions)
+
+
+def _encode_ranked(frame: Frame, _series: Series, decompositions: int) -> _Encoded | None:
+    found = lattice.find_ranks(frame) if decompositions else None
+    if found is None:
+        return None
+    ranks, table = found
+    return _with_table(Lane.RANKED, ranks, lattice.pack_table(table), decompositions)
+
+
+def _with_table(lane: Lane, values: Frame, table: bytes, decompositions: int) -> _Encoded | None:
+    low, high = int(values.min()), int(values.max())
+    parts = htj2k.encode(values, decompositions, low=low, high=high, color_transform=False)
+    return None if parts is None else (lane, struct.pack("<qq", low, high), (table + parts[0], *parts[1:]))
+
+
+def _encode_float(frame: Frame, _series: Series, decompositions: int) -> _Encoded | None:
+    parts, scaling = floats.encode(frame, decompositions)
+    return Lane.FLOAT, struct.pack("<dd", *scaling), parts
+
+
+def _encode_complex(frame: Frame, series: Series, decompositions: int) -> _Encoded | None:
+    plane = _plane_of(series)
+    both = [
+        encode_frame(np.ascontiguousarray(values), plane, decompositions)
+        for values in (frame.real, frame.imag)
+    ]
+    header = b"".join(struct.pack("<B", one.lane) + one.params for one in both)
+    parts = [
+        struct.pack("<I", len(real)) + real + imaginary
+        for real, imaginary in zip(both[0].parts, both[1].parts, strict=True)
+    ]
+    return Lane.COMPLEX, bytes(PARAMS_BYTES), (header + parts[0], *parts[1:])
+
+
+def _plane_of(series: Series) -> Series:
+    """The facts of the real or the imaginary part."""
+    return replace(series, dtype={"complex64": "float32", "complex128": "float64"}[series.dtype])
+
+
+def _encode_polyphase(frame: Frame, _series: Series, decompositions: int) -> _Encoded | None:
+    return Lane.POLYPHASE, bytes(PARAMS_BYTES), polyphase.encode(frame, decompositions)
+
+
+_ROADS: Mapping[Lane, tuple[Callable[[Frame, Series, int], _Encoded | None], ...]] = {
+    Lane.HTJ2K: (_encode_htj2k, _encode_polyphase),
+    Lane.FLOAT: (_encode_affine, _encode_ranked, _encode_float),
+    Lane.COMPLEX: (_encode_complex, _encode_polyphase),
+    Lane.LABELS: (_encode_labels, _encode_polyphase),
+    Lane.POLYPHASE: (_encode_polyphase,),
+}
+"""What is tried, in this order, for frames that are meant for a lane."""
 
 
 def decode_frame(
@@ -136,6 +258,20 @@ def decode_frame(
         frame = floats.decode_preview(b"".join(parts), level, dtype, *struct.unpack("<dd", params))
     elif lane == Lane.POLYPHASE:
         frame = polyphase.decode(parts, decompositions, series.frame_shape, dtype)
+    elif lane == Lane.LABELS:
+        frame = labels.decode(parts, decompositions, series.frame_shape, dtype)
+    elif lane == Lane.AFFINE:
+        scaling = lattice.unpack_affine(parts[0])
+        steps = _decode_integers(params, parts, lattice.AFFINE_BYTES, level)
+        frame = lattice.apply_affine(steps, *scaling, dtype)
+    elif lane == Lane.RANKED:
+        table, start = lattice.unpack_table(parts[0], dtype)
+        frame = table[np.clip(_decode_integers(params, parts, start, level), 0, table.size - 1)]
+    elif lane == Lane.SOURCE:
+        whole = source.decode(params, parts[0], series.frame_shape, dtype)
+        frame = _nearest(whole, level) if series.label_map else source.at_level(whole, level)
+    elif lane == Lane.COMPLEX:
+        frame = _decode_complex(parts, series, decompositions, level)
     else:
         raise IntegrityError(f"lane {lane} is unknown to this version of Imarium; upgrade to read it")
     if frame.shape != shape:
@@ -144,6 +280,11 @@ def decode_frame(
         return frame
     out[...] = frame
     return out
+
+
+def _nearest(frame: Frame, level: int) -> Frame:
+    """Every 2^k-th row and column: labels are not mixed."""
+    return np.ascontiguousarray(frame[:: 1 << level, :: 1 << level])
 
 
 def _decode_htj2k(
@@ -155,37 +296,91 @@ def _decode_htj2k(
     out: NDArray[Any] | None,
 ) -> Frame:
     low, high = struct.unpack("<qq", params)
-    coded = htj2k.coded_dtype(low, high)
-    target = out if out is not None and out.dtype == coded and out.shape == shape else None
-    decoded = htj2k.decode(b"".join(parts), level, target)
-    if level:
-        np.maximum(decoded, low, out=decoded)
-        np.minimum(decoded, high, out=decoded)
+    base = _base(low, high)
+    coded = htj2k.coded_dtype(low - base, high - base)
+    target = out if out is not None and not base and out.dtype == coded and out.shape == shape else None
+    decoded = _clamped(htj2k.decode(b"".join(parts), level, target), low - base, high - base, level)
+    if base:
+        wide = decoded.astype(dtype)
+        wide += dtype.type(base)
+        return wide
     if out is None or target is out or decoded.shape != shape:
         return decoded.astype(dtype, copy=False)
     np.copyto(out, decoded, casting="unsafe")
     return out
 
 
+def _clamped(decoded: NDArray[Any], low: int, high: int, level: int) -> NDArray[Any]:
+    """A wavelet's low levels go beyond the values that it was given."""
+    if level:
+        np.maximum(decoded, low, out=decoded)
+        np.minimum(decoded, high, out=decoded)
+    return decoded
+
+
+def _decode_integers(params: bytes, parts: Sequence[bytes], start: int, level: int) -> NDArray[Any]:
+    """Integers of a codestream that begins at `start` of the first part."""
+    low, high = struct.unpack("<qq", params)
+    codestream = b"".join([parts[0][start:], *parts[1:]])
+    return _clamped(htj2k.decode(codestream, level), low, high, level)
+
+
+def _decode_complex(parts: Sequence[bytes], series: Series, decompositions: int, level: int) -> Frame:
+    plane = _plane_of(series)
+    each = 1 + PARAMS_BYTES
+    header, rest = parts[0][: 2 * each], [parts[0][2 * each :], *parts[1:]]
+    if len(header) < 2 * each or any(len(part) < 4 for part in rest):
+        raise IntegrityError("a stored complex frame is cut off")
+    sizes = [4 + int(struct.unpack_from("<I", part)[0]) for part in rest]
+    planes = (
+        [part[4:size] for part, size in zip(rest, sizes, strict=True)],
+        [part[size:] for part, size in zip(rest, sizes, strict=True)],
+    )
+    rows, columns = level_shape(series.rows, series.columns, level)
+    frame = np.empty((rows, columns), series.dtype)
+    for number, (target, pieces) in enumerate(zip((frame.real, frame.imag), planes, strict=True)):
+        facts = header[number * each :][:each]
+        target[...] = decode_frame(facts[0], facts[1:], pieces, plane, decompositions, level)
+    return frame
+
+
 def encode_frames(
-    frames: Iterable[Frame], series: Series, decompositions: int, threads: int
+    frames: Iterable[Frame | EncodedFrame],
+    series: Series,
+    decompositions: int,
+    threads: int,
+    *,
+    codestream: Callable[[int], SourceCodestream | None] | None = None,
+    tier: Tier = Tier.FAST,
 ) -> Iterator[EncodedFrame]:
     """Encode and verify frames in order on several threads; holds at most two frames a thread.
 
-    Raises IntegrityError if a frame's shape or type is not the series', or their number differs.
+    `codestream` gives the compressed frame of the source, by number, where there is one; it is asked from
+    the threads. Frames that are encoded already go through as they are. Raises IntegrityError if a frame's
+    shape or type is not the series', or their number differs.
     """
     count = 0
     dtype, shape = np.dtype(series.dtype), series.frame_shape
+
+    def encode(frame: Frame, number: int) -> EncodedFrame:
+        kept = None if codestream is None else codestream(number)
+        return encode_frame(frame, series, decompositions, kept, tier)
+
     with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
         pending: deque[Future[EncodedFrame]] = deque()
         try:
             for frame in frames:
-                if frame.shape != shape or frame.dtype != dtype:
+                if isinstance(frame, EncodedFrame):
+                    done: Future[EncodedFrame] = Future()
+                    done.set_result(frame)
+                    pending.append(done)
+                elif frame.shape != shape or frame.dtype != dtype:
                     raise IntegrityError(
                         f"frame {count} is {frame.dtype.name} {frame.shape}, the series {dtype.name} {shape}"
                     )
+                else:
+                    pending.append(pool.submit(encode, frame, count))
                 count += 1
-                pending.append(pool.submit(encode_frame, frame, series, decompositions))
                 if len(pending) >= 2 * threads:
                     yield pending.popleft().result()
             if count != series.frames:

@@ -17,8 +17,11 @@ from imarium.formats import dicom
 from imarium.formats.base import ReadContext, Reader, Refusal, Writer
 from imarium.formats.hdf5 import Hdf5Reader
 from imarium.formats.jpeg2000 import Jpeg2000Reader
+from imarium.formats.metaimage import MetaImageReader
 from imarium.formats.nifti import NiftiReader, NiftiWriter
-from imarium.formats.npy import NpyWriter
+from imarium.formats.npy import NpyWriter, NumpyReader
+from imarium.formats.nrrd import NrrdReader
+from imarium.formats.ome_zarr import OmeZarrWriter
 from imarium.formats.raster import JpegReader, PngReader, PngWriter
 from imarium.formats.rendering import Window, default_window, render_8bit
 from imarium.formats.tiff import TiffReader
@@ -29,26 +32,32 @@ HEAD_BYTES = 4096
 
 EXPORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "dicom": ("dicom", "nifti", "png", "npy"),
-        "nifti": ("nifti", "png", "npy"),
-        "png": ("png", "npy"),
-        "jpeg": ("png", "npy"),
-        "jpeg2000": ("png", "npy"),
-        "tiff": ("png", "npy"),
-        "hdf5": ("npy", "png"),
+        "dicom": ("dicom", "nifti", "png", "npy", "ome-zarr"),
+        "nifti": ("nifti", "png", "npy", "ome-zarr"),
+        "nrrd": ("nifti", "png", "npy", "ome-zarr"),
+        "metaimage": ("nifti", "png", "npy", "ome-zarr"),
+        "npy": ("npy", "png", "ome-zarr"),
+        "png": ("png", "npy", "ome-zarr"),
+        "jpeg": ("png", "npy", "ome-zarr"),
+        "jpeg2000": ("png", "npy", "ome-zarr"),
+        "tiff": ("png", "npy", "ome-zarr"),
+        "hdf5": ("npy", "png", "ome-zarr"),
     }
 )
 """What each source format can become. Nothing becomes a format that says more than its source knew."""
 
 _REASONS = {
     "dicom": "DICOM names a patient, a study and an acquisition, which only a DICOM source knows",
-    "nifti": "NIfTI says how large and where every voxel is, which a plain picture does not know",
+    "nifti": "NIfTI says how large and where every voxel is, which a plain picture or array does not know",
     "jpeg": "JPEG loses detail, and nothing is lost here",
 }
 
 _READERS: tuple[Reader, ...] = (
     dicom.DicomReader(),
     NiftiReader(),
+    NrrdReader(),
+    MetaImageReader(),
+    NumpyReader(),
     PngReader(),
     JpegReader(),
     Jpeg2000Reader(),
@@ -86,7 +95,10 @@ def recognise(path: Path) -> Reader:
 
 _TITLES = {
     "dicom": "DICOM",
-    "nifti": "NIfTI (.nii, .nii.gz)",
+    "nifti": "NIfTI (.nii, .nii.gz, .hdr with .img)",
+    "nrrd": "NRRD (.nrrd, .nhdr)",
+    "metaimage": "MetaImage (.mha, .mhd)",
+    "npy": "NumPy (.npy, .npz)",
     "png": "PNG",
     "jpeg": "JPEG",
     "jpeg2000": "JPEG 2000",
@@ -96,14 +108,19 @@ _TITLES = {
 
 
 def writer_for(
-    format_name: str, series: Series, *, window: Window | None = None, full: bool = False
+    format_name: str,
+    series: Series,
+    *,
+    window: Window | None = None,
+    full: bool = False,
+    transfer_syntax: str | None = None,
 ) -> Writer:
-    """The writer that exports `series` as dicom, nifti, png or npy.
+    """The writer that exports `series` as dicom, nifti, png, npy or ome-zarr.
 
     `window` (center and width in rescaled values) and `full` (16-bit grey) are PngWriter's; the other
-    formats hold stored values and refuse them. Raises ExportRefusedError if the series' source format
-    cannot become `format_name`, naming what it can become, and InvalidRequestError for options that the
-    format does not have.
+    formats hold stored values and refuse them. `transfer_syntax` (explicit or htj2k) is DicomWriter's.
+    Raises ExportRefusedError if the series' source format cannot become `format_name`, naming what it can
+    become, and InvalidRequestError for options that the format does not have.
     """
     allowed = EXPORTS.get(series.format, ())
     if format_name not in allowed:
@@ -114,15 +131,29 @@ def writer_for(
         )
     if format_name != "png" and (window is not None or full):
         raise InvalidRequestError(f"a window and full depth are options of png; {format_name} has none")
+    if format_name != "dicom" and transfer_syntax is not None:
+        raise InvalidRequestError(f"a transfer syntax is an option of dicom; {format_name} has none")
     match format_name:
         case "dicom":
-            return dicom.DicomWriter()
+            return dicom.DicomWriter(_transfer_syntax(transfer_syntax))
         case "nifti":
             return NiftiWriter()
+        case "ome-zarr":
+            return OmeZarrWriter()
         case "png":
             return PngWriter(window, full)
         case _:
             return NpyWriter()
+
+
+def _transfer_syntax(name: str | None) -> dicom.TransferSyntax:
+    match name:
+        case None | "explicit":
+            return "explicit"
+        case "htj2k":
+            return "htj2k"
+        case _:
+            raise InvalidRequestError(f"transfer syntaxes are explicit and htj2k, not {name!r}")
 
 
 __all__ = [

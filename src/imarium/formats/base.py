@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,7 @@ from typing import Protocol
 from blake3 import blake3
 
 from imarium.errors import ImariumError, LimitExceededError
-from imarium.model import Rendition, SourceSeries
+from imarium.model import Rendition, SourceFile, SourceSeries
 from imarium.settings import Limits
 
 _CHUNK_BYTES = 1 << 20
@@ -35,6 +35,10 @@ class Refusal:
     error: ImariumError
 
 
+def _nothing(_files: Sequence[SourceFile]) -> Collection[Path]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class ReadContext:
     """What readers may use: bounds, and a folder for temporary files."""
@@ -43,6 +47,9 @@ class ReadContext:
     scratch: Path
     digests: Mapping[Path, str] = field(default_factory=dict)
     """Digests of files that are known already, so that no file is hashed twice."""
+    settled: Callable[[Sequence[SourceFile]], Collection[Path]] = _nothing
+    """Tells which of the given files, whose headers were read, need no further reading: their content is
+    stored already, or they cannot be read."""
 
     def digest_of(self, path: Path) -> str:
         """BLAKE3 of a file's bytes, hex; see `file_digest`."""
@@ -70,7 +77,8 @@ class Reader(Protocol):
 
     name: str
     batch: bool
-    """True if files must be seen together to form series (DICOM); False if each stands alone."""
+    """True if files must be seen together to form series (DICOM): such a reader asks
+    `ReadContext.settled`. False if each stands alone; then only files of new content come here."""
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Whether the first 4 KiB of a file say that it is of this format."""
@@ -86,6 +94,8 @@ class Writer(Protocol):
 
     def write(self, rendition: Rendition, destination: Path) -> list[Path]:
         """Write one file at `destination`, or several below it; returns the files written.
+
+        A format that is a folder (OME-Zarr) makes the folder `destination` and returns that.
 
         Raises ExportRefusedError where the format cannot hold the rendition.
         """

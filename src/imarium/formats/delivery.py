@@ -7,9 +7,17 @@ from pathlib import Path
 
 from imarium.errors import InvalidRequestError
 
-_NAMES = {"dicom": "series.dcm", "nifti": "series.nii.gz", "png": "series.png", "npy": "series.npy"}
-_SUFFIXES = {"nifti": (".nii", ".nii.gz"), "npy": (".npy",)}
+_NAMES = {
+    "dicom": "series.dcm",
+    "nifti": "series.nii.gz",
+    "png": "series.png",
+    "npy": "series.npy",
+    "ome-zarr": "series.ome.zarr",
+}
+_SUFFIXES = {"nifti": (".nii", ".nii.gz"), "npy": (".npy",), "ome-zarr": (".ome.zarr", ".zarr")}
 """Formats that are known by their names."""
+_FOLDERS = frozenset(["ome-zarr"])
+"""Formats whose one file is a folder."""
 
 
 def download_name(format_name: str, *, compress: bool = True) -> str:
@@ -21,19 +29,24 @@ def download_name(format_name: str, *, compress: bool = True) -> str:
 def resolve(output: str | None, format_name: str, files: int = 1) -> Path:
     """The file, or for several the folder, that an export to `output` as it was typed becomes.
 
+    What is a folder by its format is never written into one that exists under its name.
+
     One file goes into a folder that exists, or is written with a slash at the end, under its default
     name. Raises InvalidRequestError for a name that the format, or the number of files, does not allow.
     """
     if files > 1:
         return _folder(output or f"series-{format_name}", format_name, files)
     path = Path(output or _NAMES[format_name])
-    if output and (output.endswith("/") or path.is_dir()):
-        path /= _NAMES[format_name]
     suffixes = _SUFFIXES.get(format_name)
+    itself = format_name in _FOLDERS and suffixes and path.name.lower().endswith(suffixes)
+    if output and not itself and (output.endswith("/") or path.is_dir()):
+        path /= _NAMES[format_name]
     if suffixes and not path.name.lower().endswith(suffixes):
         raise InvalidRequestError(
             f"a file of format {format_name} is named {' or '.join(suffixes)}, not {path.name!r}"
         )
+    if format_name in _FOLDERS and path.exists():
+        raise InvalidRequestError(f"{path.name!r} exists; choose another name, or remove it first")
     return path
 
 
@@ -55,23 +68,32 @@ def deliver(files: list[Path], output: str | None, format_name: str) -> list[Pat
     return [file.replace(target / file.name) for file in files]
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    if path.is_dir():
+        return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+    return path.stat().st_size
+
+
 def gather(files: list[Path], folder: Path) -> Path:
-    """The file itself, or a zip (stored, not compressed) of several in `folder`."""
-    if len(files) == 1:
+    """The file itself, or a zip (stored, not compressed) in `folder` of several, or of a folder's files."""
+    if len(files) == 1 and not files[0].is_dir():
         return files[0]
-    target = folder / "series.zip"
+    target = folder / (f"{files[0].name}.zip" if len(files) == 1 else "series.zip")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
-            archive.write(file, file.name)
+            for item in sorted(file.rglob("*")) if file.is_dir() else [file]:
+                if item.is_file():
+                    archive.write(item, item.relative_to(file.parent))
     return target
 
 
 def scatter(bundle: Path) -> list[Path]:
-    """The files of a zip, unpacked beside it; a file that is no zip is itself all there is."""
+    """The files of a zip, unpacked beside it, or the folder that they are all in; a file that is no zip is
+    itself all there is. Names never lead out of the zip's folder."""
     if bundle.suffix != ".zip":
         return [bundle]
+    folder = bundle.parent / f"{bundle.name}.files"
     with zipfile.ZipFile(bundle) as archive:
-        for member in archive.infolist():
-            member.filename = Path(member.filename).name
-            archive.extract(member, bundle.parent)
-        return [bundle.parent / member.filename for member in archive.infolist()]
+        archive.extractall(folder)
+    return sorted(folder.iterdir())

@@ -1,28 +1,23 @@
-"""NIfTI-1 and NIfTI-2 single files (.nii, .nii.gz), read and written a frame at a time.
+"""NIfTI-1 and NIfTI-2, read a frame at a time from .nii or .hdr with .img, and written as .nii.
 
 Data in a NIfTI file lie with the column index i fastest, then the row j, the slice k, time t, and up to
 three more. Read in C order that is (w, v, u, t, k, j, i): `Series.dimensions` + (rows, columns),
 without a copy or a flip. The header and the extensions are kept as an attachment, so that an export at
-full resolution is the (uncompressed) source again, byte for byte.
+full resolution is the (uncompressed) source again, byte for byte; of a pair, as the one file it stands for.
 """
 
 from __future__ import annotations
 
-import functools
 import gzip
 import importlib.metadata
 import math
-import os
-import shutil
+import re
 import struct
-import tempfile
-import threading
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import nibabel as nib
 import numpy as np
@@ -37,39 +32,38 @@ from imarium.errors import (
     IntegrityError,
     InvalidRequestError,
     LimitExceededError,
-    StorageError,
     UnsupportedFileError,
 )
-from imarium.formats._shared import (
-    CHUNK,
-    checked_frames,
-    opened,
-    replacing,
-    study_uid_of,
-    uid_of_digest,
-    unchanged,
+from imarium.formats._arrays import Scratch, Span, Spans, StoredArray, frames_of
+from imarium.formats._beside import beside
+from imarium.formats._shared import checked_frames, opened, replacing, study_uid_of, uid_of_digest
+from imarium.formats._unpacking import (
+    DEFLATE_RATIO,
+    GZIP,
+    TRAILER_BYTES,
+    inflate,
+    scratch_file,
+    storage_errors,
 )
 from imarium.formats.base import ReadContext, Refusal
 from imarium.formats.rendering import check_colours, rescaled, to_rgb
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.model.geometry import Affine, as_affine
-from imarium.model.series import Frame
 from imarium.settings import Limits
 
 HEADER = "nifti/header"
-"""Attachment: the source from its first byte to its first voxel (header and extensions)."""
+"""Attachment: the source from its first byte to its first voxel (header and extensions); of a pair, the
+whole .hdr."""
+PREFIX = "nifti/prefix"
+"""Attachment: what came before the first voxel in the .img of a pair, if anything."""
 TRAILER = "nifti/trailer"
 """Attachment: what followed the last voxel, if anything."""
 
-TRAILER_BYTES = 64 << 10
-"""Most bytes after the last voxel that are accepted (and kept)."""
-_SPARE_BYTES = 64 << 20
-"""Bytes that stay free in the scratch folder."""
-_DEFLATE_RATIO = 1032
-"""Deflate cannot shrink data further than this (RFC 1951: 258 bytes in 2 bits)."""
+_PEEK = 540
+"""Bytes that hold the longest header."""
+_PAIR = re.compile(r"(.+)\.(hdr|HDR)(\.gz|\.GZ)?")
 
 _INTENT_LABEL = 1002
-_GZIP = b"\x1f\x8b"
 
 # Datatype codes of nifti1.h: (NumPy name, samples a voxel).
 _DATATYPES: dict[int, tuple[str, int]] = {
@@ -121,8 +115,15 @@ class _Layout:
 
     @property
     def end(self) -> int:
-        """Bytes that the header promises, itself included."""
+        """Bytes that the header promises, up to the last voxel."""
         return self.offset + self.frames * self.frame_bytes
+
+    @property
+    def array(self) -> StoredArray:
+        """The voxels, in the order in which the model has them."""
+        shape = tuple(reversed(self.dims)) + ((self.samples,) if self.samples > 1 else ())
+        dtype = np.dtype(self.dtype).newbyteorder(self.order)
+        return StoredArray(shape, dtype, tuple(range(len(shape))), colour=self.samples > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,33 +137,46 @@ class _Unpacked:
     head: bytes
     trailer: bytes
     notes: tuple[str, ...]
-    voxels: IO[bytes] | None
-    """The unpacked voxels of a .nii.gz; None for a .nii, which is opened again when read."""
+    voxels: Scratch | Spans
+    """In a scratch file if they were packed, else where they are."""
+    size: int
+    """Bytes on disk."""
 
 
 class NiftiReader:
-    """Reads NIfTI-1 and NIfTI-2 files, plain or gzipped, of either byte order."""
+    """Reads NIfTI-1 and NIfTI-2 files and pairs, plain or gzipped, of either byte order."""
 
     name = "nifti"
     batch = False
 
     def recognises(self, path: Path, head: bytes) -> bool:  # noqa: ARG002 - content alone decides
-        """Whether the content, or what gzip packs, has a NIfTI header. Detached headers count: `read`
-        refuses them with a reason."""
-        if head[:2] == _GZIP:
+        """Whether the content, or what gzip packs, has a NIfTI header: of a single file or of a pair.
+
+        Headers of Analyze 7.5 have no magic number and say nothing of orientation: they do not count.
+        """
+        if head[:2] == GZIP:
             try:
                 head = zlib.decompressobj(wbits=31).decompress(head, 1024)
             except zlib.error:
                 return False
         return _version(head) is not None
 
+    def companions(self, path: Path) -> tuple[Path, ...]:
+        """The .img (or .img.gz) of a pair's header; nothing for a single file.
+
+        Raises UnsupportedFileError if `path` is not named as a header of a pair, CorruptFileError if the
+        file beside it is missing, and RefusedFileError if `path` cannot be read.
+        """
+        with opened(path, Limits()) as (stream, _):
+            return (_image_of(path),) if (_version(_peek(stream)) or 0) < 0 else ()
+
     def read(self, paths: Iterable[Path], context: ReadContext) -> Iterator[SourceSeries | Refusal]:
-        """One series a file. Voxels are read when `read_frames` is iterated, and not before; a gzipped
-        file is unpacked to an unnamed file in `context.scratch`, which lives as long as the series.
+        """One series a file or pair. Voxels are read when `read_frames` is iterated, and not before; what
+        is gzipped is unpacked to an unnamed file in `context.scratch`, which lives as long as the series.
 
         Refusals hold CorruptFileError (truncated, inconsistent), LimitExceededError,
-        UnsupportedFileError (detached headers, float128), StorageError (no room in the scratch
-        folder) or RefusedFileError (cannot be opened).
+        UnsupportedFileError (float128, a pair's header that is not named so), StorageError (no room in the
+        scratch folder) or RefusedFileError (cannot be opened).
         """
         for path in paths:
             try:
@@ -185,26 +199,99 @@ def _version(head: bytes) -> int | None:
     return None
 
 
+def _peek(stream: BinaryIO) -> bytes:
+    """The first bytes of a file, unpacked if it is gzipped; it is at its start again."""
+    head = stream.read(2 * _PEEK)
+    stream.seek(0)
+    if head[:2] != GZIP:
+        return head[:_PEEK]
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, _PEEK)
+    except zlib.error:
+        return b""
+
+
+def _image_of(header: Path) -> Path:
+    """The file of a pair's voxels: beside its header, of the same stem."""
+    match = _PAIR.fullmatch(header.name)
+    if match is None:
+        raise UnsupportedFileError(
+            "a detached NIfTI header is named .hdr and has its voxels beside it, in .img or .img.gz of the "
+            "same name"
+        )
+    names = [f"{match[1]}.img", f"{match[1]}.img.gz"]
+    if match[2].isupper():
+        names = [f"{match[1]}.IMG", f"{match[1]}.IMG.GZ", *names]
+    name = next((name for name in names if (header.parent / name).exists()), None)
+    if name is None:
+        raise CorruptFileError("the .img or .img.gz with the voxels of the detached NIfTI header is missing")
+    return beside(header, [name])[0]
+
+
 def _read(path: Path, context: ReadContext) -> SourceSeries:
+    with opened(path, context.limits) as (stream, _):
+        if (_version(_peek(stream)) or 0) < 0:
+            return _read_pair(path, context)
+    source = _scan(path, context, None)
+    attachments = {HEADER: source.head}
+    return _source_series(source, attachments, (SourceFile(path, source.size, source.digest),), context)
+
+
+def _read_pair(path: Path, context: ReadContext) -> SourceSeries:
+    image = _image_of(path)
     with opened(path, context.limits) as (stream, facts):
-        packed = stream.read(2) == _GZIP
+        content = _small(stream, context.limits)
+        header = SourceFile(path, facts.st_size, context.digest_of(path))
+    source = _scan(image, context, parse_header(content[:_PEEK], context.limits))
+    attachments = {HEADER: content}
+    if source.head:
+        attachments[PREFIX] = source.head
+    source = replace(source, content=blake3(blake3(content).digest() + source.content).digest())
+    return _source_series(
+        source, attachments, (header, SourceFile(image, source.size, source.digest)), context
+    )
+
+
+def _small(stream: BinaryIO, limits: Limits) -> bytes:
+    """The whole of a detached header, unpacked."""
+    packed = stream.read(2) == GZIP
+    stream.seek(0)
+    most = limits.header_bytes + _PEEK
+    content = bytearray()
+    for piece in inflate(stream.read, []) if packed else iter(lambda: stream.read(64 << 10), b""):
+        content += piece
+        if len(content) > most:
+            raise LimitExceededError(
+                f"the detached header has more than {most} bytes; the limit is {limits.header_bytes} besides "
+                "the header proper (limits.header_bytes)"
+            )
+    return bytes(content)
+
+
+def _scan(path: Path, context: ReadContext, layout: _Layout | None) -> _Unpacked:
+    """Check and digest a file; `layout` is that of its header if this is detached."""
+    with opened(path, context.limits) as (stream, facts):
+        packed = stream.read(2) == GZIP
         stream.seek(0)
         if packed:
-            source = _unpack_gzip(stream, facts.st_size, context)
-        else:
-            source = _scan_plain(stream, facts.st_size, context, path)
-    series = _series(source)
-    if source.voxels is None:
-        frames = functools.partial(_frames_of_file, path, facts, source.layout)
-    else:
-        frames = functools.partial(_frames_of_scratch, source.voxels, threading.Lock(), source.layout)
-    attachments = {HEADER: source.head}
+            return _unpack_gzip(stream, facts.st_size, context, layout)
+        layout = layout or parse_header(stream.read(_PEEK), context.limits)
+        head, trailer = _scan_plain(stream, facts.st_size, layout)
+        digest = bytes.fromhex(context.digest_of(path))
+        span = Span(path, facts, layout.offset, layout.end - layout.offset)
+        voxels = Spans((span,))
+    return _Unpacked(layout, digest.hex(), digest, head, trailer, (), voxels, facts.st_size)
+
+
+def _source_series(
+    source: _Unpacked, attachments: dict[str, bytes], files: tuple[SourceFile, ...], context: ReadContext
+) -> SourceSeries:
     if source.trailer:
         attachments[TRAILER] = source.trailer
     return SourceSeries(
-        series=series,
-        files=(SourceFile(path, facts.st_size, source.digest),),
-        read_frames=frames,
+        series=_series(source),
+        files=files,
+        read_frames=frames_of(source.layout.array, source.voxels, context),
         attachments=attachments,
     )
 
@@ -212,16 +299,16 @@ def _read(path: Path, context: ReadContext) -> SourceSeries:
 def parse_header(head: bytes, limits: Limits) -> _Layout:
     """Read a NIfTI header and check it against itself and the limits; takes no memory for voxels.
 
+    The layout of a detached header is that of its .img.
+
     `head` holds at least the 348 or 540 bytes of the header. Raises CorruptFileError,
     UnsupportedFileError or LimitExceededError.
     """
     version = _version(head)
     if version is None:
         raise CorruptFileError("the NIfTI header is missing or shorter than 348 bytes")
-    if version < 0:
-        raise UnsupportedFileError(
-            "detached NIfTI headers (.hdr with .img) come later; convert the pair to one .nii file"
-        )
+    detached = version < 0
+    version = abs(version)
     size = 348 if version == 1 else 540
     if len(head) < size:
         raise CorruptFileError(f"the file ends inside the NIfTI-{version} header of {size} bytes")
@@ -246,12 +333,15 @@ def parse_header(head: bytes, limits: Limits) -> _Layout:
     dtype, samples = _DATATYPES[code]
 
     offset = float(header["vox_offset"])
-    if not math.isfinite(offset) or offset != int(offset) or offset < size:
-        raise CorruptFileError(f"vox_offset is {offset:g}; voxels start at a whole number of at least {size}")
+    before = 0 if detached else size
+    if not math.isfinite(offset) or offset != int(offset) or offset < before:
+        raise CorruptFileError(
+            f"vox_offset is {offset:g}; voxels start at a whole number of at least {before}"
+        )
     layout = _Layout(header, order, tuple(dims), dtype, samples, int(offset), _header_notes(header, code))
-    if layout.offset - size > limits.header_bytes:
+    if layout.offset - before > limits.header_bytes:
         raise LimitExceededError(
-            f"{layout.offset - size} bytes lie before the first voxel; the limit is {limits.header_bytes} "
+            f"{layout.offset - before} bytes lie before the first voxel; the limit is {limits.header_bytes} "
             "(limits.header_bytes)"
         )
     if dims[0] * dims[1] > limits.frame_pixels:
@@ -289,9 +379,8 @@ def _too_long(layout: _Layout) -> CorruptFileError:
     )
 
 
-def _scan_plain(stream: BinaryIO, size: int, context: ReadContext, path: Path) -> _Unpacked:
-    """Check and digest an uncompressed file."""
-    layout = parse_header(stream.read(540), context.limits)
+def _scan_plain(stream: BinaryIO, size: int, layout: _Layout) -> tuple[bytes, bytes]:
+    """What comes before and after the voxels of an uncompressed file."""
     if size < layout.end:
         raise _too_short(layout, size)
     if size > layout.end + TRAILER_BYTES:
@@ -302,33 +391,32 @@ def _scan_plain(stream: BinaryIO, size: int, context: ReadContext, path: Path) -
     trailer = stream.read(TRAILER_BYTES + 1)
     if len(head) != layout.offset or len(trailer) != size - layout.end:
         raise CorruptFileError("the file changed while it was read")
-    digest = bytes.fromhex(context.digest_of(path))
-    return _Unpacked(layout, digest.hex(), digest, head, trailer, (), None)
+    return head, trailer
 
 
-def _unpack_gzip(stream: BinaryIO, size: int, context: ReadContext) -> _Unpacked:
+def _unpack_gzip(stream: BinaryIO, size: int, context: ReadContext, layout: _Layout | None) -> _Unpacked:
     """Unpack a gzipped file into the scratch folder, no further than its header promises."""
     packed_hasher, hasher = blake3(), blake3()
     notes: list[str] = []
-    pieces = _inflate(stream, packed_hasher, notes)
+
+    def read(count: int) -> bytes:
+        data = stream.read(count)
+        packed_hasher.update(data)
+        return data
+
+    pieces = inflate(read, notes)
     start = bytearray()
-    for piece in pieces:
-        start += piece
-        if len(start) >= 540:
-            break
-    layout = parse_header(bytes(start[:540]), context.limits)
-    if layout.end > size * _DEFLATE_RATIO:
+    if layout is None:
+        for piece in pieces:
+            start += piece
+            if len(start) >= _PEEK:
+                break
+        layout = parse_header(bytes(start[:_PEEK]), context.limits)
+    if layout.end > size * DEFLATE_RATIO:
         raise CorruptFileError(
             f"the header promises {layout.end} bytes; {size} gzipped bytes cannot hold that many"
         )
-    with _storage_errors(context.scratch):
-        context.scratch.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(context.scratch).free
-        if layout.end + _SPARE_BYTES > free:
-            raise StorageError(
-                f"unpacking needs {layout.end} bytes in the scratch folder; {free} are free there"
-            )
-        voxels = tempfile.TemporaryFile(dir=context.scratch)  # noqa: SIM115 - lives as long as the series
+    voxels = scratch_file(context.scratch, layout.end)
     try:
         head, trailer, done = bytearray(), bytearray(), 0
         for piece in _chain(bytes(start), pieces):
@@ -341,77 +429,30 @@ def _unpack_gzip(stream: BinaryIO, size: int, context: ReadContext) -> _Unpacked
             if len(trailer) > TRAILER_BYTES:
                 raise _too_long(layout)
             if to_voxels > to_head:
-                with _storage_errors(context.scratch):
+                with storage_errors(context.scratch):
                     voxels.write(memoryview(piece)[to_head:to_voxels])
         if done < layout.end:
             raise _too_short(layout, done)
-        with _storage_errors(context.scratch):
+        with storage_errors(context.scratch):
             voxels.flush()
     except BaseException:
         voxels.close()
         raise
     return _Unpacked(
-        layout, packed_hasher.hexdigest(), hasher.digest(), bytes(head), bytes(trailer), tuple(notes), voxels
+        layout,
+        packed_hasher.hexdigest(),
+        hasher.digest(),
+        bytes(head),
+        bytes(trailer),
+        tuple(notes),
+        Scratch(voxels),
+        size,
     )
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from rest
-
-
-def _inflate(stream: BinaryIO, hasher: blake3, notes: list[str]) -> Iterator[bytes]:
-    """Pieces of at most CHUNK unpacked bytes; every packed byte goes through `hasher` (RFC 1952).
-
-    Members may follow one another. What follows them and is no member is left out, with a note
-    unless it is zeros. Raises CorruptFileError if a member is damaged or cut.
-    """
-    engine = zlib.decompressobj(wbits=31)
-    members, after, data = 0, False, b""
-    while True:
-        if not data:
-            data = stream.read(CHUNK)
-            hasher.update(data)
-            if not data:
-                break
-        if engine.eof and not after:
-            members += 1
-            data = data.lstrip(b"\0")
-            if not data:
-                continue
-            # The two bytes of the magic can be split between reads; one more byte settles it.
-            if len(data) == 1:
-                more = stream.read(1)
-                hasher.update(more)
-                data += more
-            after = data[:2] != _GZIP
-            if not after:
-                engine = zlib.decompressobj(wbits=31)
-        if after:
-            data = b""
-            continue
-        try:
-            piece = engine.decompress(data, CHUNK)
-        except zlib.error as error:
-            raise CorruptFileError("the gzip data are damaged: they cannot be unpacked") from error
-        data = engine.unused_data if engine.eof else engine.unconsumed_tail
-        if piece:
-            yield piece
-    while not engine.eof and (piece := engine.decompress(b"", CHUNK)):
-        yield piece
-    if not engine.eof:
-        raise CorruptFileError("the gzip data are truncated: the stream ends before its end marker")
-    if after:
-        notes.append("bytes after the end of the gzip data are left out")
-
-
-@contextmanager
-def _storage_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise StorageError(f"the scratch folder {folder.name!r} cannot be written: {reason}") from error
 
 
 def _series(source: _Unpacked) -> Series:
@@ -495,41 +536,6 @@ def _best_affine(header: _Header, dims: tuple[int, ...]) -> NDArray[np.float64]:
     return np.array(header.get_best_affine(), dtype=np.float64)
 
 
-def _frames_of_file(path: Path, facts: os.stat_result, layout: _Layout) -> Iterator[Frame]:
-    try:
-        with path.open("rb") as stream:
-            if not unchanged(facts, os.fstat(stream.fileno())):
-                raise CorruptFileError("the file changed since it was first read; take it in again")
-            stream.seek(layout.offset)
-            for _ in range(layout.frames):
-                buffer = bytearray(layout.frame_bytes)
-                if stream.readinto(buffer) != len(buffer):
-                    raise CorruptFileError("the file was truncated while it was read")
-                yield _frame(buffer, layout)
-            if not unchanged(facts, os.fstat(stream.fileno())):
-                raise CorruptFileError("the file changed while it was read; take it in again")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise CorruptFileError(f"the file vanished or cannot be read any more: {reason}") from error
-
-
-def _frames_of_scratch(voxels: IO[bytes], lock: threading.Lock, layout: _Layout) -> Iterator[Frame]:
-    for index in range(layout.frames):
-        with lock:
-            voxels.seek(index * layout.frame_bytes)
-            buffer = bytearray(voxels.read(layout.frame_bytes))
-        if len(buffer) != layout.frame_bytes:
-            raise CorruptFileError("the unpacked voxels in the scratch folder are truncated")
-        yield _frame(buffer, layout)
-
-
-def _frame(buffer: bytearray, layout: _Layout) -> Frame:
-    columns, rows = layout.dims[:2]
-    shape = (rows, columns) if layout.samples == 1 else (rows, columns, layout.samples)
-    stored = np.frombuffer(buffer, dtype=np.dtype(layout.dtype).newbyteorder(layout.order)).reshape(shape)
-    return stored.astype(np.dtype(layout.dtype), copy=False)
-
-
 class NiftiWriter:
     """Writes .nii or .nii.gz files, by the suffix of the destination.
 
@@ -551,14 +557,14 @@ class NiftiWriter:
     def write(self, rendition: Rendition, destination: Path) -> list[Path]:
         """Write one file, a frame at a time.
 
-        Raises ExportRefusedError for sources that are plain pictures and for values that NIfTI cannot
-        hold, and InvalidRequestError for a destination that is neither .nii nor .nii.gz.
+        Raises ExportRefusedError for sources that are plain pictures or arrays and for values that NIfTI
+        cannot hold, and InvalidRequestError for a destination that is neither .nii nor .nii.gz.
         """
         name = destination.name.lower()
         if not name.endswith((".nii", ".nii.gz")):
             raise InvalidRequestError(f"a NIfTI file ends in .nii or .nii.gz, not {destination.suffix!r}")
         series = rendition.series
-        if series.format not in ("nifti", "dicom"):
+        if series.format not in ("nifti", "dicom", "nrrd", "metaimage"):
             raise ExportRefusedError(
                 f"a {series.format} source cannot become NIfTI: it does not say how large or where its "
                 "pixels are; ask for png or npy"
@@ -609,6 +615,7 @@ def _prepare(rendition: Rendition) -> tuple[bytes, Literal["<", ">"], bytes]:
 def _adapted_header(original: bytes, rendition: Rendition) -> tuple[bytes, Literal["<", ">"]]:
     """The source's header; sizes and positions changed if the resolution is not the source's."""
     series, source = rendition.series, rendition.source
+    original = _as_single(original)
     unlimited = Limits(1 << 62, 1 << 62, 1 << 125, 1 << 62)
     layout = parse_header(original[:540], unlimited)
     if rendition.is_full_resolution:
@@ -638,6 +645,27 @@ def _adapted_header(original: bytes, rendition: Rendition) -> tuple[bytes, Liter
     header["pixdim"][2] *= down
     size = len(header.binaryblock)
     return bytes(header.binaryblock) + original[size:], layout.order
+
+
+def _as_single(original: bytes) -> bytes:
+    """The header and extensions of a pair as those of a single file; of a single file, as they are.
+
+    Voxels start at a multiple of 16 (nifti1.h), which float32 holds exactly.
+    """
+    version = _version(original)
+    if version is None or version > 0:
+        return original
+    little = original[:4] in (b"\x5c\1\0\0", b"\x1c\2\0\0")
+    size = 348 if version == -1 else 540
+    content = bytearray(original.ljust(size + 4, b"\0"))
+    content += bytes(-len(content) % 16)
+    if version == -1:
+        content[344:348] = b"n+1\0"
+        struct.pack_into("<f" if little else ">f", content, 108, len(content))
+    else:
+        content[4:7] = b"n+2"
+        struct.pack_into("<q" if little else ">q", content, 168, len(content))
+    return bytes(content)
 
 
 def _factors(series: Series, source: Series) -> tuple[float, float]:

@@ -45,6 +45,7 @@ from imarium.formats._shared import (
 )
 from imarium.formats.base import ReadContext, Refusal
 from imarium.formats.rendering import Window, default_window, own_window, render_8bit
+from imarium.formats.scanlines import check_scan_lines
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.model.series import Frame
 from imarium.settings import Limits
@@ -376,6 +377,7 @@ def _decode_png(content: bytes) -> NDArray[Any]:
     kept: list[bytes] = []
     header = transparency = palette = b""
     view = memoryview(content)
+    packed: list[memoryview] = []
     position = 8
     while position + 12 <= len(content):
         length, kind = struct.unpack(">I4s", view[position : position + 8])
@@ -389,9 +391,13 @@ def _decode_png(content: bytes) -> NDArray[Any]:
             transparency = bytes(chunk)
         elif kind in (b"IDAT", b"IEND"):
             kept.append(bytes(chunk))
+        if kind == b"IDAT":
+            packed.append(chunk[8 : 8 + length])
         if kind == b"IEND":
             break
-    depth, colour_type = header[8], header[9]
+    columns, rows, depth, colour_type, interlace = struct.unpack(">IIBB2xB", header)
+    pixel_bits = depth * _PNG_CHANNELS[colour_type]
+    check_scan_lines(packed, rows, columns, pixel_bits, interlaced=bool(interlace))
     if colour_type != 3:  # PLTE is a mere suggestion then, and tRNS one colour
         palette = transparency = b""
     indexed = colour_type == 3 and not _hides(transparency[8:-4])

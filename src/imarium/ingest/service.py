@@ -26,13 +26,10 @@ from imarium.formats import dicom, recognise
 from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
 from imarium.ingest.outcome import Observer, Outcome, Silent, Status
 from imarium.ingest.scan import scan, unreadable
-from imarium.model import Series, SourceSeries
+from imarium.model import Series, SourceFile, SourceSeries
 from imarium.pack import LevelReader, PackWriter, SeriesIndex, read_attachments
 from imarium.settings import Settings
 from imarium.store import ObjectStore
-
-_HASHED_AT_ONCE = 256
-"""Files of a batch (DICOM slices) that are looked for in the catalog together."""
 
 _MOST_TRIES = 20
 """How often a series is tried again because others keep adding to it."""
@@ -62,6 +59,8 @@ class _Run:
     description: str
     watch: Observer
     context: ReadContext
+    digests: dict[Path, str]
+    """Of the files that were hashed already."""
     sizes: Mapping[Path, int]
     waiting: deque[Outcome] = field(default_factory=deque)
 
@@ -111,65 +110,67 @@ class Ingest:
             else:
                 by_reader.setdefault(reader.name, (reader, []))[1].append(found)
         watch.found(len(sizes), sum(sizes.values()))
-        digests: dict[Path, str] = {}
-        run = _Run(collection, description, watch, self._context(digests), sizes)
+        run = self._run(collection, description, watch, sizes)
         for reader, members in by_reader.values():
-            with ThreadPoolExecutor(self._settings.threads, thread_name_prefix="digest") as pool:
-                # Files that stand alone may be whole volumes: no use in hashing many of them ahead.
-                at_once = _HASHED_AT_ONCE if reader.batch else 1
-                fresh = self._fresh(members, digests, run, pool, at_once)
-                if reader.batch:
-                    yield from self._read(fresh, reader, run)
-                else:
-                    for path in fresh:
-                        yield from self._read([path], reader, run)
+            if reader.batch:
+                yield from self._read(members, reader, run)
+            else:
+                for path in self._fresh(members, run):
+                    yield from self._read([path], reader, run)
             yield from run.told()
 
-    def _fresh(
-        self,
-        paths: Sequence[Path],
-        digests: dict[Path, str],
-        run: _Run,
-        pool: ThreadPoolExecutor,
-        at_once: int,
-    ) -> Iterator[Path]:
+    def _run(self, collection: str, description: str, watch: Observer, sizes: Mapping[Path, int]) -> _Run:
+        digests: dict[Path, str] = {}
+        context = ReadContext(
+            limits=self._settings.limits,
+            scratch=self._settings.scratch,
+            digests=digests,
+            settled=lambda files: self._settled(files, run),
+        )
+        run = _Run(collection, description, watch, context, digests, sizes)
+        return run
+
+    def _settled(self, files: Sequence[SourceFile], run: _Run) -> set[Path]:
+        """DICOM files whose content is stored already, or that cannot be read; `run` is told of them.
+
+        Only files whose SOP Instance UID and size are stored are read for that; all others are new.
+        """
+        sizes = self._catalog.known_instances([file.instance_uid for file in files if file.instance_uid])
+        likely = [file.path for file in files if (file.instance_uid, file.size) in sizes]
+        return set(likely).difference(self._fresh(likely, run)) if likely else set()
+
+    def _fresh(self, paths: Sequence[Path], run: _Run) -> Iterator[Path]:
         """Those files whose content is new; `run` is told of the others.
 
-        `at_once` files are looked up together; as many more are hashed while the reader is busy with these.
+        The next file is hashed while the caller is busy with one.
         """
-        waiting: deque[tuple[Path, Future[str]]] = deque()
-        ahead = iter(paths)
+        with ThreadPoolExecutor(self._settings.threads, thread_name_prefix="digest") as pool:
+            waiting: deque[tuple[Path, Future[str]]] = deque()
+            ahead = iter(paths)
 
-        def submit() -> None:
-            for path in islice(ahead, 2 * at_once - len(waiting)):
-                waiting.append((path, pool.submit(file_digest, path, self._settings.limits)))
+            def submit() -> None:
+                for path in islice(ahead, 1 + self._settings.threads - len(waiting)):
+                    waiting.append((path, pool.submit(file_digest, path, self._settings.limits)))
 
-        submit()
-        while waiting:
-            hashed: dict[Path, str] = {}
-            for path, future in [waiting.popleft() for _ in range(min(at_once, len(waiting)))]:
+            submit()
+            while waiting:
+                path, future = waiting.popleft()
                 try:
-                    hashed[path] = future.result()
+                    digest = future.result()
                 except RefusedFileError as error:
                     run.tell(_refused(path, error))
+                    continue
                 except OSError as error:
                     run.tell(_refused(path, unreadable(error)))
-            submit()
-            known = self._catalog.known_sources(list(hashed.values()))
-            for path, digest in hashed.items():
-                if digest in known:
+                    continue
+                finally:
+                    submit()
+                if known := self._catalog.known_sources([digest]):
                     series, place = known[digest]
                     run.tell(Outcome(path, Status.KNOWN, series, _known_reason(place, run.collection)))
                 else:
-                    digests[path] = digest
+                    run.digests[path] = digest
                     yield path
-
-    def _context(self, digests: Mapping[Path, str]) -> ReadContext:
-        try:
-            self._settings.scratch.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"the home folder cannot be written: {error.strerror}") from error
-        return ReadContext(limits=self._settings.limits, scratch=self._settings.scratch, digests=digests)
 
     def _read(self, paths: Iterable[Path], reader: Reader, run: _Run) -> Iterator[Outcome]:
         for found in reader.read(paths, run.context):
@@ -295,6 +296,7 @@ class Ingest:
         with PackWriter(self._settings.scratch) as writer:
             index = writer.add(series, decompositions, watched(), source.attachments)
             entry = writer.entries[0]
+            files = tuple(replace(file, content=file.digest) for file in source.files)
             pack = writer.finish()
             key = f"packs/{pack.digest[:2]}/{pack.digest}.imp"
             self._store.put(key, pack.path)
@@ -308,7 +310,7 @@ class Ingest:
             stored_bytes=pack.size,
             pack=PackRecord(key, pack.size, pack.digest),
             index_span=entry.index,
-            files=source.files,
+            files=files,
             pseudonym=pseudonym(self._secret, source.patient_id),
         )
 

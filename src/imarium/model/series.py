@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Series:
     """Series Instance UID of a DICOM source; `2.25.` plus a digest of the content otherwise."""
     study_uid: str
     format: str
-    """Format of the source: dicom, nifti, png, jpeg, jpeg2000, ... (`imarium.formats.EXPORTS`)."""
+    """Format of the source: dicom, nifti, nrrd, png, jpeg, tiff, ... (`imarium.formats.EXPORTS`)."""
     frames: int
     rows: int
     columns: int
@@ -142,10 +142,24 @@ class SourceFile:
     path: Path
     size: int
     """Bytes on disk."""
-    digest: str
-    """BLAKE3 of the file's bytes, hex."""
+    content: str | Callable[[], str]
+    """BLAKE3 of the file's bytes, hex; or what finds it, at no cost once the frames were read."""
     instance_uid: str | None = None
     """SOP Instance UID of a DICOM file."""
+
+    @property
+    def digest(self) -> str:
+        """BLAKE3 of the file's bytes, hex. May read the file: raises RefusedFileError."""
+        return self.content if isinstance(self.content, str) else self.content()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCodestream:
+    """A frame as its source has it compressed."""
+
+    codec: str
+    """jpeg, jpeg2000, htj2k, jpegls or png."""
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +177,24 @@ class SourceSeries:
     """What the writers of the source's format need beyond pixels (headers), kept in the pack."""
     patient_id: str | None = None
     """Identifies the subject inside the archive; never leaves it in clear."""
+    codestream: Callable[[int], SourceCodestream | None] | None = None
+    """The compressed frame that the source has for a frame, by its number; None where it has none. May be
+    called from several threads. Raises like `read_frames`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codestream:
+    """A frame as it is stored in the htj2k lane (docs/design/pack-format.md)."""
+
+    data: bytes
+    """A whole JPEG 2000 codestream of signed samples."""
+    low: int
+    high: int
+    """Smallest and largest value."""
+
+
+def unheard(_: str) -> None:
+    """Where nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +207,12 @@ class Rendition:
     """Facts at full resolution."""
     frames: Iterable[Frame]
     attachments: Mapping[str, bytes]
+    codestreams: Callable[[], Iterator[Codestream | Frame]] | None = None
+    """Full resolution only: every frame as it is stored, or its values where that is no codestream."""
+    levels: Callable[[], Sequence[Rendition]] | None = None
+    """This rendition and all smaller levels that are stored; None where it is no stored level."""
+    report: Callable[[str], None] = unheard
+    """Takes what the receiver of the files must know of them: one sentence a call."""
 
     @property
     def is_full_resolution(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imarium.codec import decode_frame, pixel_digest
+from imarium.codec.frames import Lane
 from imarium.errors import IntegrityError, NotFoundError
-from imarium.model import Series, Volume
+from imarium.model import Codestream, Series, Volume
 from imarium.model.series import Frame
 from imarium.pack.layout import (
     FOOTER,
@@ -139,6 +141,24 @@ class LevelReader:
             self._level,
             out,
         )
+
+    def codestreams(self) -> Iterator[Codestream | Frame]:
+        """Full resolution only: every frame's codestream as it is stored, or its values where the frame is of
+        another lane; bytes held at once are bounded as in `frames`."""
+        start, frames = 0, self.series.frames
+        while start < frames:
+            end = self._batch_end(start, frames)
+            held = [
+                (span, _fetched(self._fetch, span)) for span in self._index.spans(self._level, start, end)
+            ]
+            for number in range(start, end):
+                parts = self._parts(number, held)
+                if self._level or self._index.lanes[number] != Lane.HTJ2K:
+                    yield self._decode(number, parts, None)
+                else:
+                    low, high = struct.unpack("<qq", self._index.params[number].tobytes())
+                    yield Codestream(b"".join(parts), low, high)
+            start = end
 
 
 def verify_series(index: SeriesIndex, fetch: Fetch, threads: int = 1) -> None:

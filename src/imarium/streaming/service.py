@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from imarium.formats import EXPORTS, writer_for
 from imarium.formats.raster import encode_png
 from imarium.formats.rendering import render_8bit
 from imarium.model import Rendition, Series, Volume, radiological_turn
-from imarium.model.series import Frame
+from imarium.model.series import Frame, unheard
 from imarium.pack import LevelReader, SeriesIndex, read_attachments, read_directory, verify_series
 from imarium.settings import Settings
 from imarium.store import ObjectStore
@@ -80,10 +80,18 @@ class Streaming:
         """All frames of a level in one array of `volume_shape`, stored values."""
         return self.reader(self._catalog.get_series(uid), level).volume()
 
-    def rendition(self, uid: str, *, level: int | None = None, size: str | None = None) -> Rendition:
+    def rendition(
+        self,
+        uid: str,
+        *,
+        level: int | None = None,
+        size: str | None = None,
+        report: Callable[[str], None] = unheard,
+    ) -> Rendition:
         """A series at a stored level, or resampled to a size from the smallest level not smaller.
 
-        `size` is the shorter side in pixels ("224", the aspect ratio stays) or "ROWSxCOLUMNS".
+        `size` is the shorter side in pixels ("224", the aspect ratio stays) or "ROWSxCOLUMNS"; `report` takes
+        what must be known of what comes.
         Raises LevelError for what the series does not have.
         """
         record = self._catalog.get_series(uid)
@@ -91,8 +99,7 @@ class Streaming:
         fetch = self._store.fetch(record.pack.key)
         attachments = read_attachments(fetch, index)
         if size is None:
-            reader = self.reader(record, level or 0)
-            return Rendition(reader.series, index.series, reader.frames(), attachments)
+            return self._at_level(record, level or 0, attachments, report)
         if level is not None:
             raise InvalidRequestError("ask for a level or for a size, not for both")
         rows, columns = parse_size(size, index.series)
@@ -103,7 +110,31 @@ class Streaming:
             for frame in reader.frames():
                 yield resample(frame, rows, columns, nearest=series.label_map)
 
-        return Rendition(series, index.series, resampled(), attachments)
+        return Rendition(series, index.series, resampled(), attachments, report=report)
+
+    def _at_level(
+        self,
+        record: SeriesRecord,
+        level: int,
+        attachments: Mapping[str, bytes],
+        report: Callable[[str], None],
+    ) -> Rendition:
+        reader, index = self.reader(record, level), self.index(record)
+
+        def levels() -> list[Rendition]:
+            return [
+                self._at_level(record, smaller, attachments, report) for smaller in range(level, index.levels)
+            ]
+
+        return Rendition(
+            reader.series,
+            index.series,
+            reader.frames(),
+            attachments,
+            codestreams=None if level else reader.codestreams,
+            levels=levels,
+            report=report,
+        )
 
     # --- leaving ------------------------------------------------------------------------------------
 
@@ -121,15 +152,22 @@ class Streaming:
         size: str | None = None,
         window: tuple[float, float] | None = None,
         full_range: bool = False,
+        transfer_syntax: str | None = None,
+        report: Callable[[str], None] = unheard,
     ) -> list[Path]:
-        """Write a series in a format at `destination`, a file or a folder; returns the files written.
+        """Write a series in a format at `destination`, a file or a folder; returns the files written,
+        or the one folder of an OME-Zarr.
+
+        `report` takes what the receiver must know of them, one sentence a call.
 
         Raises ExportRefusedError where the hierarchy forbids it and LevelError for a missing level.
         """
         record = self._catalog.get_series(uid)
-        writer = writer_for(format_name, record.series, window=window, full=full_range)
+        writer = writer_for(
+            format_name, record.series, window=window, full=full_range, transfer_syntax=transfer_syntax
+        )
         try:
-            return writer.write(self.rendition(uid, level=level, size=size), destination)
+            return writer.write(self.rendition(uid, level=level, size=size, report=report), destination)
         except OSError as error:
             raise StorageError(f"the export cannot be written: {error.strerror}") from error
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
 
-from imarium.codec import Lane, decode_frame, decompositions_for, encode_frame, pixel_digest
+from imarium.codec import Lane, Tier, decode_frame, decompositions_for, encode_frame, pixel_digest
 from imarium.model import level_shape
 from imarium.testing.frames import DTYPES, frames_of, series_of
 
@@ -22,6 +22,7 @@ class LaneConformance:
     facts: dict[str, Any] = {}  # noqa: RUF012 - a constant of the subclass
     lanes: tuple[Lane, ...] = tuple(Lane)
     """Lanes that may come out for these."""
+    tier: Tier = Tier.FAST
 
     def test_any_values_come_back_exactly(self) -> None:
         """Bit for bit, for any shape, type and values, NaN and infinities included."""
@@ -31,7 +32,7 @@ class LaneConformance:
         def check(frame: NDArray[Any]) -> None:
             series = series_of(frame, **self.facts)
             depth = decompositions_for(series.rows, series.columns)
-            encoded = encode_frame(frame, series, depth)
+            encoded = encode_frame(frame, series, depth, tier=self.tier)
             assert encoded.lane in self.lanes
             assert len(encoded.parts) == depth + 1
             decoded = decode_frame(encoded.lane, encoded.params, encoded.parts, series, depth, 0)
@@ -48,7 +49,7 @@ class LaneConformance:
         def check(frame: NDArray[Any]) -> None:
             series = series_of(frame, **self.facts)
             depth = decompositions_for(series.rows, series.columns)
-            encoded = encode_frame(frame, series, depth)
+            encoded = encode_frame(frame, series, depth, tier=self.tier)
             for level in range(depth + 1):
                 parts = encoded.parts[: depth + 1 - level]
                 decoded = decode_frame(encoded.lane, encoded.params, parts, series, depth, level)
@@ -65,7 +66,7 @@ class LaneConformance:
         frame = np.arange(64 * 48).reshape(64, 48).astype(self.dtypes[0])
         series = series_of(frame, **self.facts)
         depth = decompositions_for(64, 48)
-        encoded = encode_frame(frame, series, depth)
+        encoded = encode_frame(frame, series, depth, tier=self.tier)
         out = np.empty_like(frame)
         decode_frame(encoded.lane, encoded.params, encoded.parts, series, depth, 0, out)
         np.testing.assert_array_equal(out, frame)

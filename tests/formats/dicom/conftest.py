@@ -22,6 +22,7 @@ import logging, pickle, sys, warnings
 warnings.simplefilter("ignore"); logging.disable(logging.CRITICAL)
 import pydicom
 from pydicom.pixels import pixel_array
+TURBO = ("1.2.840.10008.1.2.4.50",)
 found = {}
 for path in pickle.load(sys.stdin.buffer):
     try:
@@ -31,7 +32,9 @@ for path in pickle.load(sys.stdin.buffer):
             dataset.file_meta.TransferSyntaxUID = (
                 "1.2.840.10008.1.2" if implicit else f"1.2.840.10008.1.2.{1 if little else 2}"
             )
-        found[path] = pixel_array(dataset, raw=True), pixel_array(dataset)
+        # Decoders of lossy JPEG differ by 1; ours is libjpeg-turbo, which Pillow brings.
+        turbo = {"decoding_plugin": "pillow"} if dataset.file_meta.TransferSyntaxUID in TURBO else {}
+        found[path] = pixel_array(dataset, raw=True, **turbo), pixel_array(dataset, **turbo)
     except Exception as error:
         found[path] = str(error)
 pickle.dump(found, sys.stdout.buffer)

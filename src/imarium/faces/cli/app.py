@@ -33,6 +33,7 @@ from imarium.faces.cli.output import (
 )
 from imarium.faces.cli.paths import default_home
 from imarium.formats import EXPORTS
+from imarium.formats.delivery import size_of
 from imarium.ingest import Status, Summary
 from imarium.version import VERSION
 
@@ -213,13 +214,18 @@ def get(
     output: Annotated[
         str | None, typer.Option("-o", "--output", help="File; a folder where several files come.")
     ] = None,
-    format_name: Annotated[str, typer.Option("--format", help="dicom, nifti, png or npy.")] = "nifti",
+    format_name: Annotated[
+        str, typer.Option("--format", help="dicom, nifti, png, npy or ome-zarr.")
+    ] = "nifti",
     level: Annotated[int | None, typer.Option(help="0 is the full resolution; k halves it k times.")] = None,
     size: Annotated[
         str | None, typer.Option(help="Shorter side in pixels, or ROWSxCOLUMNS; from the smallest level.")
     ] = None,
     window: Annotated[str | None, typer.Option(help="CENTER,WIDTH for PNG, in HU for CT.")] = None,
     full_range: Annotated[bool, typer.Option(help="PNG: 16-bit stored values, no window.")] = False,
+    transfer_syntax: Annotated[
+        str | None, typer.Option(help="DICOM: explicit (uncompressed, the default) or htj2k.")
+    ] = None,
     home: Home = None,
     server: Server = None,
     as_json: AsJson = False,
@@ -227,14 +233,17 @@ def get(
     """Write a series in a format, at a level or a size."""
     if format_name not in FORMATS:
         raise InvalidRequestError(f"formats are {', '.join(FORMATS)}, not {format_name!r}")
-    request = ExportRequest(series, format_name, level, size, window, full_range)
+    request = ExportRequest(series, format_name, level, size, window, full_range, transfer_syntax)
+    notes: list[str] = []
     with _backend(home, server) as backend:
-        files = backend.export(request, output)
+        files = backend.export(request, output, notes.append)
+    for note in notes:
+        warn(f"note: {note}")
     if as_json:
         for file in files:
-            emit({"series": series, "path": str(file), "bytes": file.stat().st_size})
+            emit({"series": series, "path": str(file), "bytes": size_of(file)})
     else:
-        total = size_text(sum(file.stat().st_size for file in files))
+        total = size_text(sum(size_of(file) for file in files))
         what = str(files[0]) if len(files) == 1 else f"{len(files)} files in {files[0].parent}"
         say(f"wrote {what} ({total})")
 

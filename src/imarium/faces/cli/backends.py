@@ -32,6 +32,7 @@ class ExportRequest:
     size: str | None
     window: str | None
     full_range: bool
+    transfer_syntax: str | None = None
 
 
 class Backend(Protocol):
@@ -49,8 +50,11 @@ class Backend(Protocol):
     def show(self, uid: str) -> dict[str, Any]:
         """Everything of one series."""
 
-    def export(self, request: ExportRequest, output: str | None) -> list[Path]:
-        """Write an export to where `output`, as it was typed, says; returns the files."""
+    def export(self, request: ExportRequest, output: str | None, report: Callable[[str], None]) -> list[Path]:
+        """Write an export to where `output`, as it was typed, says; returns the files.
+
+        `report` takes what must be known of them.
+        """
 
     def verify(self) -> Iterator[VerifyOutcome]:
         """Check everything that is stored."""
@@ -81,7 +85,7 @@ class LocalBackend:
         streaming = self._archive.streaming
         return describe_fully(record, streaming.level_details(record), streaming.exports(record))
 
-    def export(self, request: ExportRequest, output: str | None) -> list[Path]:
+    def export(self, request: ExportRequest, output: str | None, report: Callable[[str], None]) -> list[Path]:
         """Write an export."""
 
         def made(draft: Path) -> list[Path]:
@@ -93,6 +97,8 @@ class LocalBackend:
                 size=request.size,
                 window=None if request.window is None else parse_window(request.window),
                 full_range=request.full_range,
+                transfer_syntax=request.transfer_syntax,
+                report=report,
             )
 
         return _delivered(request.format_name, output, made)
@@ -150,7 +156,7 @@ class RemoteBackend:
         """Everything of one series."""
         return self._client.describe(uid)
 
-    def export(self, request: ExportRequest, output: str | None) -> list[Path]:
+    def export(self, request: ExportRequest, output: str | None, report: Callable[[str], None]) -> list[Path]:
         """Download an export; a zip of several files is unpacked."""
 
         def made(draft: Path) -> list[Path]:
@@ -162,6 +168,8 @@ class RemoteBackend:
                 size=request.size,
                 window=request.window,
                 full_range=request.full_range or None,
+                transfer_syntax=request.transfer_syntax,
+                report=report,
                 compress=draft.name.endswith(".gz") if request.format_name == "nifti" else None,
             )
             return scatter(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -140,18 +141,25 @@ async def export_turn(request: Request) -> AsyncIterator[None]:
 def export(
     archive: ArchiveDep,
     record: SeriesDep,
-    format_name: Annotated[Literal["dicom", "nifti", "png", "npy"], Query(alias="format")],
+    format_name: Annotated[Literal["dicom", "nifti", "png", "npy", "ome-zarr"], Query(alias="format")],
     level: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
     size: str | None = None,
     window: Annotated[str | None, Query(description="CENTER,WIDTH in rescaled values")] = None,
     full_range: Annotated[bool, Query(description="PNG: 16-bit stored values, no window")] = False,
     compress: Annotated[bool, Query(description="NIfTI: .nii.gz rather than .nii")] = True,
+    transfer_syntax: Annotated[
+        Literal["explicit", "htj2k"] | None, Query(description="DICOM: explicit unless said")
+    ] = None,
 ) -> FileResponse:
-    """A series in a format; several files come as one zip."""
+    """A series in a format; several files, and a folder, come as one zip.
+
+    What must be known of them is in the header Imarium-Notes, a JSON array of sentences.
+    """
     try:
         folder = Path(tempfile.mkdtemp(prefix="export-", dir=archive.settings.scratch))
     except OSError as error:
         raise InvalidRequestError("the server has no room for the export") from error
+    notes: list[str] = []
     try:
         name = download_name(format_name, compress=compress)
         files = archive.streaming.export(
@@ -162,6 +170,8 @@ def export(
             size=size,
             window=None if window is None else parse_window(window),
             full_range=full_range,
+            transfer_syntax=transfer_syntax,
+            report=notes.append,
         )
         target = gather(files, folder)
     except BaseException:
@@ -171,5 +181,6 @@ def export(
         target,
         filename=target.name,
         media_type=OCTETS,
+        headers={"Imarium-Notes": json.dumps(notes)} if notes else None,
         background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
     )

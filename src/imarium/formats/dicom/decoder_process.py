@@ -61,11 +61,16 @@ def write_message(stream: BinaryIO, head: dict[str, Any], payload: bytes | memor
 def decode(codestream: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], str]:
     """One frame's stored values and their photometric interpretation, as pydicom gives them raw.
 
-    Of codestreams outside DICOM the photometric interpretation is not known and empty.
+    JPEG of 8 bits is decoded by libjpeg-turbo wherever it can: decoders may differ by 1 (ISO/IEC 10918-2),
+    and what a file's pixels are must not hang on which plugins are installed. Of codestreams outside DICOM
+    the photometric interpretation is not known and empty.
     """
     if "codec" in options:
         return _CODECS[options["codec"]](codestream), ""
     syntax = UID(options["transfer_syntax_uid"])
+    if syntax in _JPEG and options["bits_stored"] <= 8:
+        with contextlib.suppress(Exception):
+            return _without_plugins(codestream, syntax, options)
     rest = {key: value for key, value in options.items() if key != "transfer_syntax_uid"}
     decoder = get_decoder(syntax)
     if decoder.is_available:
@@ -78,12 +83,12 @@ def decode(codestream: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], st
             if syntax not in _JPEG + _JPEG_LOSSLESS:
                 raise
             with contextlib.suppress(Exception):
-                return _fallback(codestream, syntax, options)
+                return _without_plugins(codestream, syntax, options)
             raise
-    return _fallback(codestream, syntax, options)
+    return _without_plugins(codestream, syntax, options)
 
 
-def _fallback(codestream: bytes, syntax: UID, options: dict[str, Any]) -> tuple[NDArray[Any], str]:
+def _without_plugins(codestream: bytes, syntax: UID, options: dict[str, Any]) -> tuple[NDArray[Any], str]:
     """JPEG without pydicom's plugins."""
     photometric = str(options["photometric_interpretation"])
     if syntax in _JPEG:

@@ -10,12 +10,30 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
+from blake3 import blake3
 
 from imarium.errors import CorruptFileError, ImariumError, RefusedFileError, StorageError
+from imarium.formats.base import file_digest
 from imarium.formats.dicom.grouping import FrameReference
 from imarium.formats.dicom.instance import Instance
-from imarium.formats.dicom.pixels import read_native
+from imarium.formats.dicom.pixels import native_frame, read_fragments, read_into, read_native
+from imarium.model import SourceCodestream
 from imarium.model.series import Frame
+from imarium.settings import Limits
+
+_KEPT = {
+    "1.2.840.10008.1.2.4.50": "jpeg",
+    "1.2.840.10008.1.2.4.80": "jpegls",
+    "1.2.840.10008.1.2.4.81": "jpegls",
+    "1.2.840.10008.1.2.4.90": "jpeg2000",
+    "1.2.840.10008.1.2.4.91": "jpeg2000",
+    "1.2.840.10008.1.2.4.201": "htj2k",
+    "1.2.840.10008.1.2.4.202": "htj2k",
+    "1.2.840.10008.1.2.4.203": "htj2k",
+}
+"""Transfer syntaxes whose codestreams may be kept as they are."""
+_WHOLE_FILE_HEADER_BYTES = 1 << 20
+"""Files of one frame whose header is no larger are read whole, and hashed as they are read."""
 
 
 class Spool:
@@ -61,7 +79,9 @@ class NativeImages:
     """Uncompressed images, read from the file when asked for."""
 
     instance: Instance
+    limits: Limits
     _open: BinaryIO | None = None
+    _digest: str | None = None
 
     def image(self, number: int) -> Frame:
         """Stored values of image `number`; the file stays open for the next ones of a multi-frame."""
@@ -69,7 +89,14 @@ class NativeImages:
             self._open = self.instance.open()
         try:
             self.instance.check_unchanged(self._open)
-            return read_native(self._open, self.instance.value, self.instance.form, number)
+            value, form = self.instance.value, self.instance.form
+            if form.frames > 1 or self.instance.size - form.frame_bits // 8 > _WHOLE_FILE_HEADER_BYTES:
+                return read_native(self._open, value, form, number)
+            data = np.empty(self.instance.size, np.uint8)
+            if read_into(self._open, data) < data.size:
+                raise CorruptFileError("the file was cut off while it was being read")
+            self._digest = blake3(data.data).hexdigest()
+            return native_frame(data, value, form)
         except ImariumError:
             raise
         except OSError as error:
@@ -77,6 +104,18 @@ class NativeImages:
         finally:
             if number + 1 >= self.instance.form.frames:
                 self.close()
+
+    def digest(self) -> str:
+        """BLAKE3 of the file's bytes, hex; reads the file if reading its image has not told it."""
+        if self._digest is None:
+            try:
+                with self.instance.open() as stream:
+                    assert self.instance.path is not None
+                    self._digest = file_digest(self.instance.path, self.limits)
+                    self.instance.check_unchanged(stream)
+            except OSError as error:
+                raise CorruptFileError(f"the file could not be read: {error.strerror}") from error
+        return self._digest
 
     def close(self) -> None:
         """Close the file; it is opened again when needed."""
@@ -139,6 +178,20 @@ class FrameSource:
         if self._last is None or self._last[0] != reference.instance:
             self._last = (reference.instance, images.image(0))
         return mosaic.cut(self._last[1], reference.number)
+
+    def codestream(self, index: int) -> SourceCodestream | None:
+        """The compressed frame in the file, where the codec is one whose codestreams are kept."""
+        reference = self._frames[index]
+        instance = self._instances[reference.instance]
+        codec = _KEPT.get(instance.form.syntax)
+        if codec is None or instance.fragments is None or instance.mosaic is not None:
+            return None
+        try:
+            with instance.open() as stream:
+                return SourceCodestream(codec, read_fragments(stream, instance.fragments[reference.number]))
+        except OSError as error:
+            reason = f"the file could not be read: {error.strerror}"
+            raise CorruptFileError(reason, instance.path) from error
 
     def _close_others(self, instance: int) -> None:
         if self._last is not None and self._last[0] != instance:

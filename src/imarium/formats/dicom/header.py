@@ -31,6 +31,7 @@ from pydicom.valuerep import VR
 
 from imarium.errors import CorruptFileError, ImariumError, IntegrityError, LimitExceededError
 from imarium.formats.dicom.encode import encode_meta
+from imarium.formats.dicom.values import interned
 
 PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 UNDEFINED = 0xFFFFFFFF
@@ -352,7 +353,7 @@ def _quick_elements(
             break
         name = vr.decode()
         content = data[value:end] if length else empty_value_for_VR(name, raw=True)
-        base = BaseTag(tag)
+        base = interned(tag)
         elements[base] = RawDataElement(base, name, length, content, value, False, True)  # type: ignore[arg-type]
         position, previous = end, tag
     return elements, None, 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +27,7 @@ from imarium.formats.dicom.header import (
 )
 from imarium.formats.dicom.mosaic import Mosaic, find_mosaic
 from imarium.formats.dicom.pixels import Fragments, PixelFormat, find_frames, pixel_format
+from imarium.settings import Limits
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _LOSSY = {
@@ -87,6 +90,8 @@ class Instance:
     bits_stored: int = 0
     header_bytes: int | None = None
     """Bytes before the pixel data, if they are a file of their own and nothing follows the pixel data."""
+    header: bytes | None = None
+    """Those bytes, if they are kept in memory."""
     occurrence: int = 0
     """0 for the first file with this SOP Instance UID in a batch, 1 for the second, ..."""
 
@@ -100,9 +105,13 @@ class Instance:
         grid = 1 if self.mosaic is None else self.mosaic.grid
         return self.form.rows // grid, self.form.columns // grid
 
-    def check_unchanged(self, stream: BinaryIO) -> None:
+    def check_unchanged(self, stream: BinaryIO | None = None) -> None:
         """Raise if the file on disk is no longer the one whose header was read."""
-        found = os.fstat(stream.fileno())
+        if stream is None:
+            assert self.path is not None
+            found = os.stat(self.path)
+        else:
+            found = os.fstat(stream.fileno())
         if found.st_size != self.size or found.st_mtime_ns != self.modified:
             raise CorruptFileError("the file was changed while it was being read")
 
@@ -124,33 +133,21 @@ class Instance:
 
 def scan(path: Path, context: ReadContext) -> Instance:
     """Read and check a file's header. Raises errors of imarium.errors only."""
+    with header_opened(path, context.limits) as (raw, status):
+        return read_instance(raw, status, path, context)[0]
+
+
+@contextmanager
+def header_opened(path: Path, limits: Limits) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """A file whose header is about to be read; whatever goes wrong becomes an error of imarium.errors."""
     try:
         with path.open("rb") as raw:
             status = os.fstat(raw.fileno())
             if status.st_size == 0:
                 raise CorruptFileError("the file is empty")
-            if status.st_size > context.limits.file_bytes:
+            if status.st_size > limits.file_bytes:
                 raise LimitExceededError("the file is larger than the limit for one file")
-            header, stream = read_header(raw, status.st_size, context.limits.header_bytes, context.scratch)
-            try:
-                refuse_unwanted(header)
-                if isinstance(stream, InflatedStream):
-                    header = _inflate(header, stream, context)
-                form = pixel_format(header, context.limits)
-                fragments = find_frames(stream, header, form.frames)[0] if form.encapsulated else None
-            finally:
-                if stream is not raw:
-                    stream.close()
-            instance = describe(header, form, None)
-            instance.path, instance.size, instance.modified = path, status.st_size, status.st_mtime_ns
-            instance.fragments = fragments
-            instance.header_bytes = _plain_header_bytes(header, status.st_size)
-            if not instance.sop_uid or not instance.series_uid:
-                made = context.digest_of(path)
-                instance.sop_uid = instance.sop_uid or values.derived_uid("instance", made)
-                instance.series_uid = instance.series_uid or values.derived_uid("series", made)
-            instance.study_uid = instance.study_uid or values.derived_uid("study", instance.series_uid)
-            return instance
+            yield raw, status
     except ImariumError:
         raise
     except OSError as error:
@@ -159,6 +156,32 @@ def scan(path: Path, context: ReadContext) -> Instance:
         raise LimitExceededError("the header needs more memory than there is") from error
     except Exception as error:
         raise CorruptFileError(f"the header cannot be understood ({type(error).__name__})") from error
+
+
+def read_instance(
+    raw: BinaryIO, status: os.stat_result, path: Path, context: ReadContext
+) -> tuple[Instance, Header]:
+    """The instance that an open file is, and its header. To be called inside `header_opened`."""
+    header, stream = read_header(raw, status.st_size, context.limits.header_bytes, context.scratch)
+    try:
+        refuse_unwanted(header)
+        if isinstance(stream, InflatedStream):
+            header = _inflate(header, stream, context)
+        form = pixel_format(header, context.limits)
+        fragments = find_frames(stream, header, form.frames)[0] if form.encapsulated else None
+    finally:
+        if stream is not raw:
+            stream.close()
+    instance = describe(header, form, None)
+    instance.path, instance.size, instance.modified = path, status.st_size, status.st_mtime_ns
+    instance.fragments = fragments
+    instance.header_bytes = _plain_header_bytes(header, status.st_size)
+    if not instance.sop_uid or not instance.series_uid:
+        made = context.digest_of(path)
+        instance.sop_uid = instance.sop_uid or values.derived_uid("instance", made)
+        instance.series_uid = instance.series_uid or values.derived_uid("series", made)
+    instance.study_uid = instance.study_uid or values.derived_uid("study", instance.series_uid)
+    return instance, header
 
 
 def _plain_header_bytes(header: Header, size: int) -> int | None:
@@ -233,7 +256,7 @@ def describe(header: Header, form: PixelFormat, uid: str | None) -> Instance:
     elif frames or (shared is not None and form.frames == 1):
         places = tuple(_frame_place(dataset, shared, frame, number) for number, frame in enumerate(frames, 1))
     else:
-        alone = _place(dataset)
+        alone = image_plane(dataset)
         places = (
             (alone,) * form.frames
             if form.frames == 1
@@ -301,7 +324,7 @@ def _instance_order(dataset: Dataset) -> tuple[float, ...]:
     return tuple(0.0 if key is None else key for key in keys)
 
 
-def _place(dataset: Dataset) -> Place:
+def image_plane(dataset: Dataset) -> Place:
     """The Image Plane module (PS3.3 C.7.6.2) of a single-frame instance."""
     return Place(
         position=values.numbers(dataset, "ImagePositionPatient", 3),
@@ -325,7 +348,7 @@ def _thickness(dataset: Dataset) -> float | None:
 
 
 def _mosaic_places(dataset: Dataset, mosaic: Mosaic, form: PixelFormat) -> tuple[Place, ...]:
-    whole = _place(dataset)
+    whole = image_plane(dataset)
     if not whole.placed:
         return tuple(Place(order=(*whole.order, float(tile))) for tile in range(mosaic.tiles))
     assert whole.position
@@ -351,7 +374,7 @@ def _mosaic_places(dataset: Dataset, mosaic: Mosaic, form: PixelFormat) -> tuple
 
 def _dose_places(dataset: Dataset, count: int) -> tuple[Place, ...]:
     """Frames of an RT Dose grid (PS3.3 C.8.8.3.2): offsets along the normal."""
-    base = _place(dataset)
+    base = image_plane(dataset)
     offsets = values.numbers(dataset, "GridFrameOffsetVector", count)
     if offsets is None or not base.placed:
         return tuple(Place(order=(float(number),)) for number in range(count))

@@ -225,19 +225,39 @@ def _required(dataset: Dataset, keyword: str, low: int, high: int) -> int:
 
 def read_native(stream: BinaryIO, value: int, form: PixelFormat, index: int) -> Frame:
     """One frame of native pixel data whose value starts at `value` in the stream."""
+    start, stop = _span(form, index)
+    stream.seek(value + start)
+    data = np.empty(stop - start, np.uint8)
+    found = read_into(stream, data)
+    if found < stop - start - form.word_swapped:
+        raise CorruptFileError(
+            f"the pixel data are cut off: expected {stop - start} bytes of frame {index + 1}, found {found}"
+        )
+    return _native_values(data, form, index)
+
+
+def native_frame(data: NDArray[np.uint8], value: int, form: PixelFormat) -> Frame:
+    """The frame of a file of one, given all bytes of the file; they may be changed in place."""
+    _, stop = _span(form, 0)
+    data = data[value : value + stop]
+    if data.size < stop:  # a last byte for a whole 16-bit word
+        data = np.append(data, np.uint8(0))
+    return _native_values(data, form, 0)
+
+
+def _span(form: PixelFormat, index: int) -> tuple[int, int]:
+    """Bytes of the pixel data's value that hold a frame; whole words where bytes are swapped in words."""
     first_bit = index * form.frame_bits
     start, stop = first_bit // 8, -(-(first_bit + form.frame_bits) // 8)
-    swap_start, swap_stop = (start - start % 2, stop + stop % 2) if form.word_swapped else (start, stop)
-    stream.seek(value + swap_start)
-    data = np.empty(swap_stop - swap_start, np.uint8)  # ours, so it may be changed in place
-    found = _read_into(stream, data)
-    if found < stop - swap_start:
-        raise CorruptFileError(
-            f"the pixel data are cut off: expected {stop - swap_start} bytes of frame {index + 1}, "
-            f"found {found}"
-        )
+    return (start - start % 2, stop + stop % 2) if form.word_swapped else (start, stop)
+
+
+def _native_values(data: NDArray[np.uint8], form: PixelFormat, index: int) -> Frame:
+    """Stored values of the bytes of `_span`, which may be changed in place."""
+    first_bit = index * form.frame_bits
     if form.word_swapped:
-        data = data.view(np.uint16).byteswap().view(np.uint8)[start - swap_start :][: stop - start].copy()
+        start, size = first_bit // 8 % 2, -(-form.frame_bits // 8)
+        data = data.view(np.uint16).byteswap().view(np.uint8)[start:][:size].copy()
     if form.bits_allocated == 1:
         bits = np.unpackbits(data, bitorder="little")
         return bits[first_bit % 8 :][: form.pixels].reshape(form.rows, form.columns)
@@ -251,7 +271,7 @@ def read_native(stream: BinaryIO, value: int, form: PixelFormat, index: int) -> 
         array = array.reshape(form.samples, form.rows, form.columns).transpose(1, 2, 0)
     else:
         array = array.reshape(form.rows, form.columns, form.samples)
-    array = np.ascontiguousarray(array)
+    array = np.require(array, requirements=("C", "A"))
     if form.keyword == "PixelData" and form.bits_stored < form.bits_allocated and _beyond(array, form):
         shift = form.bits_allocated - form.bits_stored
         np.left_shift(array, shift, out=array)
@@ -267,7 +287,7 @@ def _beyond(array: NDArray[Any], form: PixelFormat) -> bool:
     return int(array.max()) >> form.bits_stored != 0
 
 
-def _read_into(stream: BinaryIO, data: NDArray[np.uint8]) -> int:
+def read_into(stream: BinaryIO, data: NDArray[np.uint8]) -> int:
     """Fill an array from a stream as far as it goes; returns the bytes read."""
     if isinstance(stream, io.BufferedReader):
         return stream.readinto(data.data)

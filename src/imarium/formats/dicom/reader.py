@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,8 +18,9 @@ from imarium.formats.dicom.decoder_client import DecoderPool, pool_for
 from imarium.formats.dicom.frames import FrameSource, NativeImages, Spool, SpooledImages
 from imarium.formats.dicom.grouping import Stack, make_stacks, series_of
 from imarium.formats.dicom.header import InflatedStream, read_header
-from imarium.formats.dicom.instance import Instance, attachment_bytes, scan
+from imarium.formats.dicom.instance import Instance, attachment_bytes
 from imarium.formats.dicom.pixels import read_fragments, read_native
+from imarium.formats.dicom.slices import SliceScanner
 from imarium.model import SourceFile, SourceSeries
 from imarium.model.series import Frame
 
@@ -40,15 +43,13 @@ class DicomReader:
     def read(self, paths: Iterable[Path], context: ReadContext) -> Iterator[SourceSeries | Refusal]:
         """Series found in the files, and one refusal for each file that is in none. Raises for no file."""
         by_series: dict[str, list[Instance]] = {}
-        seen: dict[str, int] = {}
+        scanner = SliceScanner(context)
         for path in paths:
             try:
-                instance = scan(path, context)
+                instance = scanner.scan(path)
             except ImariumError as error:
                 yield Refusal(path, error)
                 continue
-            instance.occurrence = seen.get(instance.sop_uid, 0)
-            seen[instance.sop_uid] = instance.occurrence + 1
             by_series.setdefault(instance.series_uid, []).append(instance)
         for uid in list(by_series):
             yield from _Assembly(by_series.pop(uid), context).run()
@@ -75,8 +76,11 @@ class _Assembly:
         spools: dict[int, Spool] = {}
         prepared: dict[int, _Prepared] = {}
         sound: list[Instance] = []
-        for instance in self._instances:
+        seen: Counter[str] = Counter()
+        for instance in self._new():
             assert instance.path is not None
+            instance.occurrence = seen[instance.sop_uid]
+            seen[instance.sop_uid] += 1
             try:
                 # One spool a multi-frame instance, and one for all others, which stack together.
                 key = id(instance) if instance.multiframe else 0
@@ -106,23 +110,37 @@ class _Assembly:
                 continue
             yield _source_series(stack, [prepared[id(instance)] for instance in stack.instances])
 
+    def _new(self) -> list[Instance]:
+        """The instances whose files are not stored already."""
+        files = [
+            SourceFile(instance.path, instance.size, partial(self._context.digest_of, instance.path), uid)
+            for instance in self._instances
+            if instance.path is not None and (uid := instance.sop_uid)
+        ]
+        settled = self._context.settled(files)
+        return [instance for instance in self._instances if instance.path not in settled]
+
     def _prepare(self, instance: Instance, spools: dict[int, Spool], key: int) -> _Prepared:
         assert instance.path is not None
+        native = NativeImages(instance, self._context.limits)
+        images: NativeImages | SpooledImages = native
+        content: str | Callable[[], str] = native.digest
         try:
-            with instance.open() as raw:
-                digest = self._context.digest_of(instance.path)
-                header_bytes = attachment_bytes(instance, raw, self._context)
-                images: NativeImages | SpooledImages
-                if instance.fragments is None and not instance.deflated:
-                    images = NativeImages(instance)
-                else:
-                    if key not in spools:
-                        spools[key] = Spool(self._context.scratch)
-                    images = self._spool(instance, raw, spools[key])
-                instance.check_unchanged(raw)
+            if instance.header is not None and instance.fragments is None:
+                instance.check_unchanged()
+                header_bytes = instance.header
+            else:
+                with instance.open() as raw:
+                    header_bytes = attachment_bytes(instance, raw, self._context)
+                    if instance.fragments is not None or instance.deflated:
+                        content = self._context.digest_of(instance.path)
+                        if key not in spools:
+                            spools[key] = Spool(self._context.scratch)
+                        images = self._spool(instance, raw, spools[key])
+                    instance.check_unchanged(raw)
         except OSError as error:
             raise CorruptFileError(f"the file could not be read: {error.strerror or 'I/O error'}") from error
-        file = SourceFile(instance.path, instance.size, digest, instance.sop_uid)
+        file = SourceFile(instance.path, instance.size, content, instance.sop_uid)
         return _Prepared(file, header_bytes, images)
 
     def _spool(self, instance: Instance, raw: BinaryIO, spool: Spool) -> SpooledImages:
@@ -169,10 +187,12 @@ def _source_series(stack: Stack, prepared: list[_Prepared]) -> SourceSeries:
         stored.append(stored_instance(instance, name, int(counts[number])))
     attachments[INDEX] = write_index(stored, stack.frames)
     head = stack.instances[stack.frames[0].instance]
+    frames = FrameSource(stack.instances, [ready.images for ready in prepared], stack.frames)
     return SourceSeries(
         series=series_of(stack),
         files=tuple(ready.file for ready in prepared),
-        read_frames=FrameSource(stack.instances, [ready.images for ready in prepared], stack.frames),
+        read_frames=frames,
         attachments=attachments,
         patient_id=head.facts.patient_id,
+        codestream=frames.codestream if any(one.fragments for one in stack.instances) else None,
     )

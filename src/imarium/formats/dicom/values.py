@@ -43,7 +43,13 @@ def get(dataset: Dataset, keyword: str | tuple[int, int]) -> Any:
 
 @lru_cache(4096)
 def _tag(keyword: str | tuple[int, int]) -> BaseTag:
-    return Tag(keyword)
+    return interned(Tag(keyword))
+
+
+@lru_cache(8192)
+def interned(tag: int) -> BaseTag:
+    """One object for each tag: a dictionary finds it without asking pydicom whether two are equal."""
+    return BaseTag(tag)
 
 
 def _character_sets(dataset: Dataset) -> tuple[str, ...]:
@@ -103,7 +109,11 @@ def numbers(
     dataset: Dataset, keyword: str | tuple[int, int], count: int | None = None
 ) -> tuple[float, ...] | None:
     """All values as finite floats; None unless there are `count` of them."""
-    value = get(dataset, keyword)
+    plain = dataset.get_item(_tag(keyword))
+    if isinstance(plain, RawDataElement) and plain.VR == "DS" and plain.value:
+        value: Any = plain.value.rstrip(b"\0 ").split(b"\\")  # as pydicom does, without an object for each
+    else:
+        value = get(dataset, keyword)
     if value is None:
         return None
     result = tuple(_float(item) for item in _items(value))

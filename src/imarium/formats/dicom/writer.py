@@ -1,4 +1,6 @@
-"""Writes series that came as DICOM as DICOM again: PS3.10 files, explicit VR little endian, native pixels.
+"""Writes series that came as DICOM as DICOM again: PS3.10 files, explicit VR little endian.
+
+Pixels are native or, with transfer syntax "htj2k", encapsulated (see `encapsulating`).
 
 At full resolution every instance comes back with every element that it had except those that describe how
 the pixel data were encoded; its UIDs stay. At another resolution the instances are derived ones (PS3.3
@@ -11,21 +13,20 @@ import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
-from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from imarium.errors import ExportRefusedError, ImariumError, IntegrityError, StorageError
-from imarium.formats.dicom import values
 from imarium.formats.dicom.attachments import FrameIndex, StoredInstance, read_index
-from imarium.formats.dicom.derived import Resampling, make_derived
-from imarium.formats.dicom.encode import encode_dataset, encode_meta, pixel_element_head
-from imarium.formats.dicom.header import parse_part10
+from imarium.formats.dicom.encapsulating import EncapsulatedWriting
+from imarium.formats.dicom.encode import pixel_element_head
+from imarium.formats.dicom.instance_header import instance_header
 from imarium.formats.dicom.mosaic import Mosaic
 from imarium.model import Rendition
 from imarium.model.series import Frame
+
+TransferSyntax = Literal["explicit", "htj2k"]
 
 _LONGEST = 0xFFFFFFFE
 """Bytes that a native pixel data element can hold."""
@@ -35,6 +36,10 @@ class DicomWriter:
     """Writes a rendition whose source is DICOM; see `imarium.formats.base.Writer`."""
 
     name = "dicom"
+
+    def __init__(self, syntax: TransferSyntax = "explicit") -> None:
+        """`syntax`: "explicit" for native pixels, "htj2k" for HTJ2K Lossless RPCL."""
+        self._syntax = syntax
 
     def write(self, rendition: Rendition, destination: Path) -> list[Path]:
         """Write one file, or a folder of files 00001.dcm, 00002.dcm, ...; returns them in slice order.
@@ -53,7 +58,8 @@ class DicomWriter:
         targets = _targets(destination, len(index.instances))
         written: list[Path] = []
         try:
-            _Writing(rendition, index, targets, written).run()
+            writing = EncapsulatedWriting if self._syntax == "htj2k" else _Writing
+            writing(rendition, index, targets, written).run()
         except BaseException as error:
             for path in written:
                 with contextlib.suppress(OSError):
@@ -160,35 +166,13 @@ class _Writing:
             buffer = np.zeros((rows, columns), np.dtype(series.dtype))
         elif bits == 1 and pixels % 8:
             buffer = np.zeros((frames, pixels), np.uint8)
-        head, after = self._header(stored, rows, columns)
+        head, after = instance_header(rendition, stored, rows, columns)
         path = self._targets[number]
         stream = path.open("w+b")
         self._written.append(path)
         stream.write(head)
         stream.write(pixel_element_head(str(form["keyword"]), bits, length + length % 2))
         return _Output(stream, stream.tell(), after, length, stored.frames, mosaic, buffer)
-
-    def _header(self, stored: StoredInstance, rows: int, columns: int) -> tuple[bytes, bytes]:
-        rendition = self._rendition
-        try:
-            header = parse_part10(rendition.attachments[stored.attachment])
-        except KeyError as error:
-            raise IntegrityError("the kept header of an instance is missing") from error
-        dataset, meta = header.dataset, header.meta
-        little = header.little_endian
-        uid = values.text(dataset, "SOPInstanceUID") or stored.sop_uid
-        for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-            dataset.pop(keyword, None)
-        _describe_pixels(dataset, rendition, stored)
-        if not rendition.is_full_resolution:
-            resampling = Resampling.between(rendition.source, rendition.series, rows, columns)
-            uid = make_derived(dataset, resampling, stored)
-        values.put(meta, "MediaStorageSOPInstanceUID", uid)
-        kind = values.text(meta, "MediaStorageSOPClassUID") or values.text(dataset, "SOPClassUID")
-        if kind is not None:
-            values.put(meta, "MediaStorageSOPClassUID", kind)
-        before, after = encode_dataset(dataset, little_endian=little)
-        return encode_meta(meta, ExplicitVRLittleEndian) + before, after
 
     def _finish(self, number: int) -> None:
         output, stored = self._open.pop(number), self._index.instances[number]
@@ -210,21 +194,3 @@ def _little_endian(frame: Frame, stored: StoredInstance) -> bytes:
     if stored.form["bits_allocated"] == 1:
         return np.packbits(frame.reshape(-1), bitorder="little").tobytes()
     return np.ascontiguousarray(frame, frame.dtype.newbyteorder("<")).tobytes()
-
-
-def _describe_pixels(dataset: Dataset, rendition: Rendition, stored: StoredInstance) -> None:
-    """Make the Image Pixel module say how the pixels are written; elements that are right stay untouched."""
-    form, series = stored.form, rendition.series
-    # Decoded JPEG has full colour resolution, whatever its codestream had.
-    photometric = "YBR_FULL" if series.photometric == "YBR_FULL_422" else series.photometric
-    wanted: dict[str, object] = {"PhotometricInterpretation": photometric}
-    if series.samples > 1:
-        wanted |= {"SamplesPerPixel": series.samples, "PlanarConfiguration": 0}
-    if "NumberOfFrames" in dataset or form["frames"] > 1:
-        wanted["NumberOfFrames"] = int(form["frames"])
-    if form["keyword"] == "PixelData" and values.integer(dataset, "BitsStored") != form["bits_stored"]:
-        wanted |= {"BitsStored": form["bits_stored"], "HighBit": int(form["bits_stored"]) - 1}
-    for keyword, value in wanted.items():
-        found = values.text(dataset, keyword)
-        if found != str(value):
-            values.put(dataset, keyword, value)

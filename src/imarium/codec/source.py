@@ -1,0 +1,162 @@
+"""The source lane: a whole codestream in another codec, kept or made where the wavelet would be larger.
+
+For frames that came compressed (JPEG, JPEG 2000, JPEG-LS, PNG) the source's own codestream is kept, byte for
+byte, if it is smaller than anything made from its pixels: an archive must not grow a dataset. For the
+archive tier, JPEG XL is made. Every level needs the whole codestream; levels are the reversible 5/3
+wavelet's low-pass of its pixels, as in the htj2k lane.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+from imarium.errors import IntegrityError
+from imarium.model import SourceCodestream
+
+PARAMS = struct.Struct("<BBB5xq")
+"""Codec, variant, bits to extend a sign from (0: none), padding, and what is added to decoded values."""
+
+_ARCHIVE_EFFORT = 7
+
+
+class Codec(IntEnum):
+    """Codecs whose codestreams are kept; the numbers are those of docs/design/pack-format.md."""
+
+    JPEG = 1
+    JPEG_2000 = 2
+    JPEG_LS = 3
+    JPEG_XL = 4
+    PNG = 5
+    HTJ2K = 6
+
+
+NAMES = {
+    "jpeg": Codec.JPEG,
+    "jpeg2000": Codec.JPEG_2000,
+    "jpegls": Codec.JPEG_LS,
+    "png": Codec.PNG,
+    "htj2k": Codec.HTJ2K,
+}
+"""Codecs by the names that readers give them (`SourceCodestream.codec`)."""
+
+_Decoder = Callable[[bytes], NDArray[Any]]
+
+_DECODERS: dict[Codec, tuple[_Decoder, ...]] = {
+    Codec.JPEG: (
+        lambda data: imagecodecs.jpeg8_decode(data),
+        lambda data: imagecodecs.jpeg8_decode(data, colorspace="YCBCR", outcolorspace="YCBCR"),
+        lambda data: imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB"),
+    ),
+    Codec.JPEG_2000: (lambda data: imagecodecs.jpeg2k_decode(data, planar=False),),
+    Codec.JPEG_LS: (lambda data: imagecodecs.jpegls_decode(data),),
+    Codec.JPEG_XL: (lambda data: imagecodecs.jpegxl_decode(data, numthreads=1),),
+    Codec.PNG: (lambda data: imagecodecs.png_decode(data),),
+    Codec.HTJ2K: (lambda data: imagecodecs.htj2k_decode(data, planar=False),),
+}
+"""Ways to decode each codec; a JPEG's samples are wanted as they were stored, whatever its colour space."""
+
+_FAILURES = (ValueError, RuntimeError, TypeError, MemoryError)
+
+
+def keep(frame: NDArray[Any], source: SourceCodestream, bits_stored: int | None) -> bytes | None:
+    """The params with which the codestream decodes to exactly this frame; None if it does not."""
+    extensions = (0, bits_stored) if bits_stored and frame.dtype.kind == "i" else (0,)
+    codec = NAMES.get(source.codec)
+    for variant, decoder in enumerate(_DECODERS[codec] if codec else ()):
+        try:
+            decoded = decoder(source.data)
+        except _FAILURES:
+            continue
+        for bits in extensions:
+            if (found := _fitted(decoded, frame.shape, frame.dtype, bits, 0)) is not None and np.array_equal(
+                found, frame
+            ):
+                return PARAMS.pack(codec, variant, bits, 0)
+    return None
+
+
+def archive(frame: NDArray[Any]) -> tuple[bytes, bytes] | None:
+    """(params, lossless JPEG XL codestream) of integers within 16 bits of one another; None for others.
+
+    Grey or of three samples; decoded again and compared.
+    """
+    if frame.dtype.kind not in "iu" or (frame.ndim == 3 and frame.shape[2] != 3):
+        return None
+    base, high = int(frame.min()), int(frame.max())
+    if frame.dtype.kind == "u" and high < 1 << 16:
+        base = 0
+    if high - base >= 1 << 16 or not -(1 << 63) <= base < 1 << 63:
+        return None
+    kind = np.uint8 if high - base < 1 << 8 else np.uint16
+    values = (frame - frame.dtype.type(base)).astype(kind)
+    data = bytes(imagecodecs.jpegxl_encode(values, lossless=True, effort=_ARCHIVE_EFFORT, numthreads=1))
+    params = PARAMS.pack(Codec.JPEG_XL, 0, 0, base)
+    return (params, data) if np.array_equal(decode(params, data, frame.shape, frame.dtype), frame) else None
+
+
+def decode(params: bytes, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The frame, of the given full-resolution shape. Raises IntegrityError if the codestream is damaged."""
+    number, variant, bits, base = PARAMS.unpack(params)
+    try:
+        decoded = _DECODERS[Codec(number)][variant](data)
+    except (*_FAILURES, IndexError) as error:
+        raise IntegrityError(f"a stored codestream of the source does not decode: {error}") from error
+    frame = _fitted(decoded, shape, dtype, bits, base)
+    if frame is None:
+        raise IntegrityError(f"a stored codestream decodes to {decoded.shape} where {shape} was expected")
+    return frame
+
+
+def _fitted(
+    decoded: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any], bits: int, base: int
+) -> NDArray[Any] | None:
+    """Decoded values in the frame's shape and type; None if they cannot be."""
+    if decoded.size != np.prod(shape) or decoded.shape[:1] != shape[:1]:
+        return None
+    values = np.ascontiguousarray(decoded).reshape(shape)
+    if bits:
+        shift = 8 * dtype.itemsize - bits
+        if shift < 0:
+            return None
+        values = np.right_shift(np.left_shift(values.astype(dtype), shift), shift)
+    else:
+        values = values.astype(dtype, copy=False)
+    if base:
+        values = values + dtype.type(base)
+    return values
+
+
+def at_level(frame: NDArray[Any], level: int) -> NDArray[Any]:
+    """A level of a frame of integers: the low-pass band of the reversible 5/3 wavelet (ISO/IEC 15444-1 F.3,
+    F.4), columns first, clamped to the frame's own values. (rows, columns) or (rows, columns, samples)."""
+    if not level:
+        return frame
+    low, high = int(frame.min()), int(frame.max())
+    values = frame.astype(np.int64)
+    for _ in range(level):
+        values = _low_pass(_low_pass(values, 0), 1)
+    return np.clip(values, low, high).astype(frame.dtype)
+
+
+def _low_pass(values: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
+    lines = np.moveaxis(values, axis, 0)
+    even, odd = lines[0::2], lines[1::2]
+    if not len(odd):
+        return values
+    following = even[1:] if len(even) > len(odd) else np.concatenate([even[1:], even[-1:]])
+    high = odd - ((even[: len(odd)] + following) >> 1)
+    before = np.concatenate([high[:1], high])[: len(even)]
+    after = high if len(high) == len(even) else np.concatenate([high, high[-1:]])
+    return np.moveaxis(even + ((before + after + 2) >> 2), 0, axis)
+
+
+def spread(data: bytes, decompositions: int) -> tuple[bytes, ...]:
+    """The codestream as parts: all of it is the first, which every level needs."""
+    return (data, *[b""] * decompositions)

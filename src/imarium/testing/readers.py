@@ -1,0 +1,242 @@
+"""What every reader promises."""
+
+from __future__ import annotations
+
+import shutil
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blake3 import blake3
+
+from imarium.errors import ImariumError
+from imarium.formats import HEAD_BYTES, readers, recognise
+from imarium.formats.base import ReadContext, Reader, Refusal
+from imarium.model import SourceSeries
+from imarium.model.series import Frame
+from imarium.settings import Limits
+from imarium.testing.samples import Samples, samples_of
+
+PERSON = "Zebulon^Quartz 19010203"
+"""Name of the folder that samples lie in: no message may quote it."""
+_SECRETS = ("Zebulon", "Quartz", "19010203", "Nobody^Known", "ID-0815", "x-file-x")
+_LIAR_BYTES = 32 << 20
+"""Most memory that refusing a small file that lies may take."""
+
+
+def read_one(reader: Reader, path: Path, context: ReadContext) -> tuple[SourceSeries, list[Frame]] | str:
+    """The one series of a file with its frames; or the message of why it was refused, or failed.
+
+    Checks that nothing else than the protocol of `Reader` allows has happened.
+    """
+    found = list(reader.read([path], context))
+    assert found, "a file became neither a series nor a refusal"
+    if isinstance(found[0], Refusal):
+        assert len(found) == 1
+        assert found[0].path == path
+        assert isinstance(found[0].error, ImariumError)
+        return str(found[0].error)
+    assert len(found) == 1, "a sample holds one series"
+    try:
+        return found[0], list(found[0].read_frames())
+    except ImariumError as error:
+        return str(error)
+
+
+def check_frames(source: SourceSeries, frames: Sequence[Frame]) -> None:
+    """Frames are as many, and of the shape and type, that the series says."""
+    series = source.series
+    assert len(frames) == series.frames
+    assert int(np.prod(series.dimensions)) == series.frames
+    for frame in frames:
+        assert frame.shape == series.frame_shape
+        assert frame.dtype == np.dtype(series.dtype)
+        assert frame.dtype.isnative
+        assert frame.flags.c_contiguous
+
+
+def check_message(message: str, *paths: Path) -> None:
+    """A reason that says something, and neither a path nor whose file it is."""
+    assert message
+    for secret in (*_SECRETS, *(path.name for path in paths), *(str(path.parent) for path in paths)):
+        assert secret not in message, message
+
+
+def _whole_sample(path: Path, target: Path) -> Path:
+    """A copy of a sample, and of what lies in its folder if that is all its own."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in _files_of(path):
+        shutil.copyfile(file, target / file.name)
+    return target / path.name
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The sample's files: its folder's, unless that is the one that holds all samples."""
+    return [path] if path.parent.name == PERSON else sorted(path.parent.iterdir())
+
+
+class ReaderConformance:
+    """Subclass with a fixture `reader`; its sample files come from `imarium.testing.samples`."""
+
+    @pytest.fixture
+    def samples(self, reader: Reader) -> Samples:
+        """Makers of the reader's files."""
+        return samples_of(reader)
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """An empty folder for samples."""
+        folder = tmp_path / PERSON
+        folder.mkdir()
+        return folder
+
+    @pytest.fixture
+    def context(self, tmp_path: Path) -> ReadContext:
+        """Default limits."""
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        return ReadContext(Limits(), scratch)
+
+    def test_recognises_its_own_files_and_nobody_elses(
+        self, reader: Reader, samples: Samples, folder: Path
+    ) -> None:
+        """Each sample by exactly one reader, by its first bytes alone."""
+        paths = [*samples.small(folder), samples.large(folder)]
+        assert len(paths) > 1
+        for path in paths:
+            nameless = _whole_sample(path, folder.parent / "nameless" / path.stem)
+            head = nameless.read_bytes()[:HEAD_BYTES]
+            assert [each.name for each in readers() if each.recognises(nameless, head)] == [reader.name]
+            assert recognise(path).name == reader.name
+        for head in (b"", b"\0", bytes(HEAD_BYTES), b"hello world\n" * 300):
+            assert not reader.recognises(folder / "other", head)
+
+    def test_frames_agree_with_the_facts_and_come_twice(
+        self, samples: Samples, reader: Reader, folder: Path, context: ReadContext
+    ) -> None:
+        """Shape, type and number; the same again; the digest is BLAKE3 of the file."""
+        for path in samples.small(folder):
+            read = read_one(reader, path, context)
+            assert not isinstance(read, str), (path.name, read)
+            source, frames = read
+            check_frames(source, frames)
+            again = list(source.read_frames())
+            check_frames(source, again)
+            other = read_one(reader, path, context)
+            assert not isinstance(other, str)
+            assert other[0].series == source.series
+            for one, two, three in zip(frames, again, other[1], strict=True):
+                assert one.tobytes() == two.tobytes() == three.tobytes()
+            digests = {file.path.name: (file.digest, file.size) for file in source.files}
+            contents = {file.name: file.read_bytes() for file in _files_of(path)}
+            expected = {
+                name: (blake3(content).hexdigest(), len(content)) for name, content in contents.items()
+            }
+            assert digests == expected
+            assert source.series.format in {each.name for each in readers()}
+
+    def test_truncated_files_are_refused(
+        self, samples: Samples, reader: Reader, folder: Path, context: ReadContext, tmp_path: Path
+    ) -> None:
+        """After every sixteenth of the file, and one byte."""
+        for path in samples.small(folder):
+            for file in _files_of(path):
+                content = file.read_bytes()
+                for cut in {len(content) * part // 16 for part in range(16)} | {1}:
+                    copy = _whole_sample(path, tmp_path / "cut")
+                    (copy.parent / file.name).write_bytes(content[:cut])
+                    reason = read_one(reader, copy, context)
+                    assert isinstance(reason, str), f"{file.name} cut to {cut} of {len(content)} was read"
+                    check_message(reason, copy)
+
+    def test_lying_sizes_are_refused_before_memory_is_taken(
+        self, samples: Samples, reader: Reader, folder: Path, context: ReadContext
+    ) -> None:
+        """Headers that promise what the file does not hold."""
+        paths = list(samples.liars(folder))
+        assert paths
+        for path in paths:
+            tracemalloc.start()
+            try:
+                reason = read_one(reader, path, context)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert isinstance(reason, str), f"{path.name} was read"
+            assert peak < _LIAR_BYTES, f"refusing {path.name} took {peak} bytes"
+            check_message(reason, path)
+
+    def test_empty_and_missing_files_and_folders_are_refused(
+        self, reader: Reader, folder: Path, context: ReadContext
+    ) -> None:
+        """Each with a reason, and no exception."""
+        empty, missing, inner = folder / "x-file-x", folder / "x-file-x2", folder / "x-file-x3"
+        empty.write_bytes(b"")
+        inner.mkdir()
+        for path in (empty, missing, inner):
+            reason = read_one(reader, path, context)
+            assert isinstance(reason, str)
+            check_message(reason, path)
+
+    def test_one_bad_file_does_not_spoil_the_others(
+        self, samples: Samples, reader: Reader, folder: Path, context: ReadContext
+    ) -> None:
+        """Good files before and after a bad one are read."""
+        good = list(samples.small(folder))
+        bad = folder / "x-file-x"
+        bad.write_bytes(good[0].read_bytes()[:40])
+        found = list(reader.read([good[0], bad, *good[1:]], context))
+        refused = [item.path for item in found if isinstance(item, Refusal)]
+        taken = {file.path for item in found if isinstance(item, SourceSeries) for file in item.files}
+        assert refused == [bad]
+        assert taken >= set(good)
+
+    def test_reads_lazily(self, samples: Samples, reader: Reader, folder: Path, context: ReadContext) -> None:
+        """No pixels are held before frames are asked for, and few of many frames afterwards."""
+        path = samples.large(folder)
+        tracemalloc.start()
+        try:
+            (source,) = reader.read([path], context)
+            assert isinstance(source, SourceSeries), source
+            _, before = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            count = 0
+            for frame in source.read_frames():
+                count += 1
+                del frame
+            _, during = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        size = source.series.pixel_bytes
+        assert size >= 12_000_000
+        assert count == source.series.frames
+        assert before < size / 2, (
+            f"{before} bytes were held before any of {size} bytes of frames was asked for"
+        )
+        if count >= 16:
+            assert during < size / 2, f"{during} of {size} bytes of frames were held at once"
+
+    def test_files_that_vanish_or_change_between_reading_and_frames(
+        self, samples: Samples, reader: Reader, folder: Path, context: ReadContext, tmp_path: Path
+    ) -> None:
+        """Either exactly the frames that were there, or an ImariumError; never others."""
+        for number, path in enumerate(samples.small(folder)):
+            expected = read_one(reader, path, context)
+            assert not isinstance(expected, str)
+            for change in ("gone", "cut", "replaced"):
+                copy = _whole_sample(path, tmp_path / f"{change}{number}")
+                (source,) = reader.read([copy], context)
+                assert isinstance(source, SourceSeries)
+                for file in copy.parent.iterdir():
+                    content = file.read_bytes()
+                    file.unlink()
+                    if change != "gone":
+                        file.write_bytes(content[: len(content) // 2] if change == "cut" else content[::-1])
+                try:
+                    frames = list(source.read_frames())
+                except ImariumError as error:
+                    check_message(str(error), copy)
+                    continue
+                assert [frame.tobytes() for frame in frames] == [frame.tobytes() for frame in expected[1]]
