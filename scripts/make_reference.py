@@ -63,6 +63,8 @@ def setting_page() -> str:
     """Settings and limits with their defaults."""
     lines = [NOTE, "# Settings\n", inspect.getdoc(settings.load) or "", "", "| limit | default |\n|---|---|"]
     lines += [f"| `{field.name}` | {field.default:,} |" for field in dataclasses.fields(settings.Limits)]
+    lines += ["", inspect.getdoc(settings.Sharing) or "", "", "| sharing | default |\n|---|---|"]
+    lines += [f"| `{field.name}` | {field.default:,} |" for field in dataclasses.fields(settings.Sharing)]
     return "\n".join([*lines, ""])
 
 

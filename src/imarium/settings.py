@@ -29,6 +29,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharing:
+    """When small series share one pack, and when such a pack is stored and its series made known."""
+
+    series_bytes: int = 8 << 20
+    """Stored bytes of a series up to which it shares a pack; 0 gives every series a pack of its own."""
+    pack_bytes: int = 128 << 20
+    """Bytes of a shared pack from which it is stored."""
+    pack_series: int = 1000
+    """Series of a shared pack from which it is stored."""
+    seconds: float = 5.0
+    """Age of a shared pack from which it is stored: nothing in it is acknowledged before."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set, with defaults that suit a laptop."""
 
@@ -37,6 +51,7 @@ class Settings:
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Threads that encode and decode."""
     limits: Limits = field(default_factory=Limits)
+    sharing: Sharing = field(default_factory=Sharing)
 
     @property
     def database_url(self) -> str:

@@ -105,6 +105,45 @@ def test_growing_leaves_a_tombstone(catalog):
         catalog.replace_series(new("8.8"), "packs/second")
 
 
+def test_series_of_one_pack_become_known_together_or_not_at_all(catalog):
+    shared = [new(f"1.{number}", pack="packs/shared", files=(file(str(number)),)) for number in range(3)]
+    catalog.add_together("c", shared)
+    assert [pack.key for pack in catalog.packs()] == ["packs/shared"]
+    assert catalog.series()[1] == 3
+    assert catalog.studies("c", 0, 10)[1] == 1
+    with pytest.raises(ConcurrentWriteError):
+        catalog.add_together("c", [new("1.7", files=(file("7"),)), new("1.1", pack="packs/other")])
+    assert catalog.series()[1] == 3
+    assert catalog.known_sources(["7"]) == {}
+
+
+def test_a_file_of_two_series_counts_for_the_first(catalog):
+    catalog.add_series("c", new("1.0", files=(file("old"),)))
+    catalog.add_together("c", [new("1.1", files=(file("a"), file("old"))), new("1.2", files=(file("a"),))])
+    assert catalog.known_sources(["a", "old"]) == {"a": ("1.1", "c"), "old": ("1.0", "c")}
+    assert [record.source_bytes for record in catalog.series()[0]] == [40, 40, 0]
+
+
+def test_many_studies_and_subjects_in_one_commit(catalog):
+    catalog.add_together(
+        "c",
+        [new(f"1.{n}", study=f"9.{n // 2}", pseudonym=f"S-{n // 4}", pack="packs/p") for n in range(8)],
+    )
+    studies, total = catalog.studies("c", 0, 10)
+    assert total == 4
+    assert [study.subject for study in studies] == ["S-0", "S-0", "S-1", "S-1"]
+    assert [study.series for study in studies] == [2] * 4
+
+
+def test_a_shared_pack_gets_its_tombstone_when_its_last_series_has_left(catalog):
+    catalog.add_together("c", [new(f"1.{number}", pack="packs/shared") for number in range(2)])
+    catalog.replace_series(new("1.0", pack="packs/first"), "packs/shared")
+    assert [pack.key for pack in catalog.packs()] == ["packs/shared", "packs/first"]
+    assert catalog.get_series("1.1").pack.key == "packs/shared"
+    catalog.replace_series(new("1.1", pack="packs/second"), "packs/shared")
+    assert [pack.key for pack in catalog.packs()] == ["packs/first", "packs/second"]
+
+
 def test_growing_from_a_pack_that_was_replaced_meanwhile_is_refused(catalog):
     catalog.ensure_collection("c")
     catalog.add_series("c", new("1.5", files=(file("a"),)))

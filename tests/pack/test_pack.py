@@ -1,14 +1,25 @@
 """Packs: what is written comes back, from any offset, and damage is found."""
 
+import os
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from imarium.codec import decompositions_for, encode_frames
-from imarium.errors import ImariumError, IntegrityError, InvalidRequestError, LevelError, NotFoundError
+from imarium.errors import (
+    ImariumError,
+    IntegrityError,
+    InvalidRequestError,
+    LevelError,
+    NotFoundError,
+    RefusedFileError,
+    StorageError,
+)
 from imarium.pack import (
     LevelReader,
     PackWriter,
@@ -172,3 +183,55 @@ def test_leaving_the_writer_leaves_nothing_behind(tmp_path):
     with PackWriter(tmp_path) as writer:
         writer.add(SERIES, 3, encode_frames(FRAMES, SERIES, 3, 1), {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("broken", [0, 7])
+def test_a_series_that_fails_leaves_no_trace_in_its_pack(tmp_path, broken):
+    """The others are written as if it had never been there, byte for byte."""
+    other = series_of(FRAMES[0], frames=20, uid="5.5")
+
+    def failing():
+        for number, frame in enumerate(encode_frames(FRAMES, other, 3, 2)):
+            if number == broken:
+                raise RefusedFileError("broken")
+            yield frame
+
+    digests = set()
+    for fails in (True, False):
+        with PackWriter(tmp_path) as writer:
+            writer.add(SERIES, 3, encode_frames(FRAMES, SERIES, 3, 2), ATTACHMENTS)
+            if fails:
+                with pytest.raises(RefusedFileError):
+                    writer.add(other, 3, failing(), {})
+            third = series_of(FRAMES[0], frames=20, uid="6.6")
+            writer.add(third, 3, encode_frames(FRAMES, third, 3, 2), {})
+            pack = writer.finish()
+            content = pack.path.read_bytes()
+            assert blake3(content).hexdigest() == pack.digest
+            assert len(content) == pack.size
+            digests.add(pack.digest)
+            verify_pack(fetch_of(content), len(content))
+    assert len(digests) == 1
+
+
+def test_a_full_disk_takes_back_what_was_half_written(tmp_path, monkeypatch):
+    real, calls = os.writev, []
+
+    def short_then_full(descriptor, pieces):
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, [memoryview(pieces[0])[:10]])
+
+    with PackWriter(tmp_path) as writer:
+        writer.add(SERIES, 3, encode_frames(FRAMES, SERIES, 3, 2), ATTACHMENTS)
+        size = writer.size
+        monkeypatch.setattr(os, "writev", short_then_full)
+        with pytest.raises(StorageError, match="make room"):
+            writer.add(replace(SERIES, uid="5.5"), 3, encode_frames(FRAMES, SERIES, 3, 2), {})
+        monkeypatch.undo()
+        assert writer.size == size
+        pack = writer.finish()
+        content = pack.path.read_bytes()
+    assert blake3(content).hexdigest() == pack.digest
+    verify_pack(fetch_of(content), len(content))

@@ -16,7 +16,11 @@ from imarium.streaming import parse_window
 
 @pytest.fixture
 def stored(archive, phantom):
-    outcomes = list(archive.ingest.run([phantom], collection="c"))
+    outcomes = [  # two runs: two packs
+        outcome
+        for path in sorted(phantom.iterdir())
+        for outcome in archive.ingest.run([path], collection="c")
+    ]
     by_format = {
         archive.catalog.get_series(uid).series.format: uid for uid in {outcome.series for outcome in outcomes}
     }
@@ -178,8 +182,31 @@ def test_verify_finds_a_flipped_byte_and_a_lost_pack(stored, archive):
     first.write_bytes(data)
     second.unlink()
     errors = [outcome.error for outcome in streaming.verify()]
-    assert "do not match its digest" in errors[0]
+    assert "does not match its checksum" in errors[0]
     assert "no such object" in errors[1]
+
+
+def test_verify_reads_a_shared_pack_once_and_tells_its_series_apart(archive, phantom, monkeypatch):
+    list(archive.ingest.run([phantom], collection="c"))
+    (pack,) = archive.catalog.packs()
+    records = archive.catalog.series()[0]
+    read_whole = []
+    verify_object = archive.streaming._verify_object
+
+    def counted(record):
+        read_whole.append(record.key)
+        verify_object(record)
+
+    monkeypatch.setattr(archive.streaming, "_verify_object", counted)
+    assert [outcome.error for outcome in archive.streaming.verify()] == [None, None]
+    assert read_whole == [pack.key]
+    path = archive.settings.objects / pack.key
+    data = bytearray(path.read_bytes())
+    data[archive.streaming.index(records[1]).body[0] + 5] ^= 1
+    path.write_bytes(data)
+    first, second = (outcome.error for outcome in archive.streaming.verify())
+    assert first.startswith("its own bytes are whole, but not all of its pack")
+    assert "part 0 of frame 0 does not match" in second
 
 
 @pytest.mark.parametrize("position", [3, 20, -44, -20, -1])

@@ -237,16 +237,38 @@ class Catalog:
 
         Raises ConcurrentWriteError if its UID is known.
         """
+        self.add_together(collection, [new], description)
+
+    def add_together(self, collection: str, news: Sequence[NewSeries], description: str = "") -> None:
+        """Make stored series known, all or none; their collection is made if missing.
+
+        Raises ConcurrentWriteError if the UID of one of them is known.
+        """
         with self._unique(), self.session() as session:
             _ensure_collection(session, collection, description)
-            row = SeriesRow(uid=new.series.uid, base_uid=new.base_uid, study=_study(session, collection, new))
-            _fill(session, row, new)
-            session.add(row)
+            owner = session.scalars(select(Collection).where(Collection.name == collection)).one()
+            studies: dict[str, Study] = {}
+            packs: dict[str, Pack] = {}
+            fresh = _fresh_files(session, [file for new in news for file in new.files])
+            rows = []
+            for new in news:
+                study = new.series.study_uid
+                studies[study] = studies.get(study) or _study(session, owner, new)
+                packs[new.pack.key] = packs.get(new.pack.key) or _pack(session, new)
+                row = SeriesRow(uid=new.series.uid, base_uid=new.base_uid, study=studies[study])
+                _fill(row, new, packs[new.pack.key])
+                # A file that two of them hold counts for the first.
+                own = [found for file in new.files if (found := fresh.pop(file.digest, None))]
+                row.source_bytes = sum(file.size for file in own)
+                session.add(row)
+                rows.append((row, own))
             session.flush()
-            _add_sources(session, row.id, new.files)
+            _insert_sources(session, [(row.id, file) for row, own in rows for file in own])
 
     def replace_series(self, new: NewSeries, grown_from: str) -> None:
-        """Point a series to a new pack that holds more frames; the old pack gets its tombstone.
+        """Point a series to a new pack that holds more frames.
+
+        The old pack gets its tombstone unless another series lives there.
 
         `grown_from` is the key of the pack whose frames the new one repeats. Raises ConcurrentWriteError
         if the series has another pack by now, whose frames would be lost.
@@ -267,9 +289,10 @@ class Catalog:
             if cast("CursorResult[Any]", won).rowcount != 1:
                 raise ConcurrentWriteError("another process added to the series at the same time")
             session.refresh(row)
-            _fill(session, row, new)
+            _fill(row, new, pack)
             session.flush()
-            session.execute(update(Pack).where(Pack.id == old, Pack.id != row.pack_id).values(replaced=now()))
+            in_use = select(SeriesRow.id).where(SeriesRow.pack_id == old).exists()
+            session.execute(update(Pack).where(Pack.id == old, ~in_use).values(replaced=now()))
             _add_sources(session, row.id, new.files)
 
     def add_sources(self, uid: str, files: Sequence[SourceFile]) -> None:
@@ -344,10 +367,7 @@ def _ensure_collection(session: Session, name: str, description: str) -> None:
         session.flush()
 
 
-def _study(session: Session, collection: str, new: NewSeries) -> Study:
-    owner = session.scalar(select(Collection).where(Collection.name == collection))
-    if owner is None:
-        raise NotFoundError("no such collection")
+def _study(session: Session, owner: Collection, new: NewSeries) -> Study:
     study = session.scalar(
         select(Study).where(Study.collection_id == owner.id, Study.uid == new.series.study_uid)
     )
@@ -381,37 +401,44 @@ def _pack(session: Session, new: NewSeries) -> Pack:
     return pack
 
 
-def _fill(session: Session, row: SeriesRow, new: NewSeries) -> None:
-    row.pack = _pack(session, new)
+def _fill(row: SeriesRow, new: NewSeries, pack: Pack) -> None:
+    row.pack = pack
     row.index_start, row.index_stop = new.index_span
     row.levels, row.lane = new.levels, new.lane
     row.modality, row.facts = new.series.modality, new.series.to_json()
     row.stored_bytes = new.stored_bytes
-    row.source_bytes = row.source_bytes or 0
 
 
-def _add_sources(
-    session: Session, series_id: int, files: Sequence[SourceFile], *, count_bytes: bool = True
-) -> None:
+def _fresh_files(session: Session, files: Sequence[SourceFile]) -> dict[str, SourceFile]:
+    """Those files, by digest, whose content no series is known to hold."""
     fresh = {file.digest: file for file in files}
     digests = list(fresh)
     for first in range(0, len(digests), _BATCH):
         group = digests[first : first + _BATCH]
         for digest in session.scalars(select(Source.digest).where(Source.digest.in_(group))):
             del fresh[digest]
-    if not fresh:
-        return
+    return fresh
+
+
+def _insert_sources(session: Session, members: Sequence[tuple[int, SourceFile]]) -> None:
     rows = [
-        {"series_id": series_id, "digest": file.digest, "size": file.size, "instance_uid": file.instance_uid}
-        for file in fresh.values()
+        {"series_id": series, "digest": file.digest, "size": file.size, "instance_uid": file.instance_uid}
+        for series, file in members
     ]
-    session.execute(insert(Source), rows)
-    size = sum(file.size for file in fresh.values())
-    if count_bytes:
+    if rows:
+        session.execute(insert(Source), rows)
+
+
+def _add_sources(
+    session: Session, series_id: int, files: Sequence[SourceFile], *, count_bytes: bool = True
+) -> None:
+    fresh = list(_fresh_files(session, files).values())
+    _insert_sources(session, [(series_id, file) for file in fresh])
+    if fresh and count_bytes:
         session.execute(
             update(SeriesRow)
             .where(SeriesRow.id == series_id)
-            .values(source_bytes=SeriesRow.source_bytes + size)
+            .values(source_bytes=SeriesRow.source_bytes + sum(file.size for file in fresh))
         )
 
 

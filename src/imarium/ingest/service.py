@@ -1,10 +1,14 @@
-"""One pass over many sources. Nothing is acknowledged before the catalog has committed it."""
+"""One pass over many sources. Nothing is acknowledged before the catalog has committed it.
+
+Small series wait in an open pack that they share; its commit makes all of them known at once.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -24,15 +28,19 @@ from imarium.errors import (
 )
 from imarium.formats import dicom, recognise
 from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
+from imarium.ingest.open_pack import Member, OpenPack
 from imarium.ingest.outcome import Observer, Outcome, Silent, Status
 from imarium.ingest.scan import scan, unreadable
 from imarium.model import Series, SourceFile, SourceSeries
-from imarium.pack import LevelReader, PackWriter, SeriesIndex, read_attachments
+from imarium.pack import LevelReader, PackWriter, SeriesIndex, WrittenPack, read_attachments
 from imarium.settings import Settings
 from imarium.store import ObjectStore
 
 _MOST_TRIES = 20
 """How often a series is tried again because others keep adding to it."""
+
+_COMPRESSION = 4
+"""How much smaller than its pixels a series may get in the store and still be tried for a shared pack."""
 
 _SEPARATOR = "-"
 """Between a Series Instance UID and the number of a stack that is kept apart from the first."""
@@ -62,7 +70,12 @@ class _Run:
     digests: dict[Path, str]
     """Of the files that were hashed already."""
     sizes: Mapping[Path, int]
+    open: OpenPack
+    shares: bool = True
+    """Whether small series go to the open pack."""
     waiting: deque[Outcome] = field(default_factory=deque)
+    again: deque[tuple[Reader, list[Path]]] = field(default_factory=deque)
+    """Files of series that lost a race in the commit of the open pack."""
 
     def tell(self, outcome: Outcome) -> None:
         """Keep an outcome that was found while a reader was drawing files."""
@@ -91,6 +104,7 @@ class Ingest:
     ) -> Iterator[Outcome]:
         """Take in files and folders; yields one outcome a file, as soon as it is certain.
 
+        Files of small series wait for the commit of the pack that their series share (`Sharing`).
         Raises StorageError only if the archive itself cannot be used; a bad file never raises.
         """
         watch = observer or Silent()
@@ -110,16 +124,31 @@ class Ingest:
             else:
                 by_reader.setdefault(reader.name, (reader, []))[1].append(found)
         watch.found(len(sizes), sum(sizes.values()))
-        run = self._run(collection, description, watch, sizes)
-        for reader, members in by_reader.values():
-            if reader.batch:
-                yield from self._read(members, reader, run)
-            else:
-                for path in self._fresh(members, run):
-                    yield from self._read([path], reader, run)
+        with closing(OpenPack(self._settings.scratch, self._settings.sharing)) as open_pack:
+            run = self._run(collection, description, watch, sizes, open_pack)
+            for reader, members in by_reader.values():
+                if reader.batch:
+                    yield from self._read(members, reader, run)
+                else:
+                    for path in self._fresh(members, run):
+                        yield from self._read([path], reader, run)
+                yield from run.told()
+            self._commit(run)
             yield from run.told()
+            alone = replace(run, shares=False)
+            while run.again:
+                reader, members = run.again.popleft()
+                yield from self._read(members, reader, alone)
+                yield from run.told()
 
-    def _run(self, collection: str, description: str, watch: Observer, sizes: Mapping[Path, int]) -> _Run:
+    def _run(
+        self,
+        collection: str,
+        description: str,
+        watch: Observer,
+        sizes: Mapping[Path, int],
+        open_pack: OpenPack,
+    ) -> _Run:
         digests: dict[Path, str] = {}
         context = ReadContext(
             limits=self._settings.limits,
@@ -127,7 +156,7 @@ class Ingest:
             digests=digests,
             settled=lambda files: self._settled(files, run),
         )
-        run = _Run(collection, description, watch, context, digests, sizes)
+        run = _Run(collection, description, watch, context, digests, sizes, open_pack)
         return run
 
     def _settled(self, files: Sequence[SourceFile], run: _Run) -> set[Path]:
@@ -135,6 +164,8 @@ class Ingest:
 
         Only files whose SOP Instance UID and size are stored are read for that; all others are new.
         """
+        if any(run.open.holds_instance(file.instance_uid) for file in files):
+            self._commit(run)
         sizes = self._catalog.known_instances([file.instance_uid for file in files if file.instance_uid])
         likely = [file.path for file in files if (file.instance_uid, file.size) in sizes]
         return set(likely).difference(self._fresh(likely, run)) if likely else set()
@@ -165,6 +196,8 @@ class Ingest:
                     continue
                 finally:
                     submit()
+                if run.open.holds_file(digest):
+                    self._commit(run)
                 if known := self._catalog.known_sources([digest]):
                     series, place = known[digest]
                     run.tell(Outcome(path, Status.KNOWN, series, _known_reason(place, run.collection)))
@@ -174,17 +207,22 @@ class Ingest:
 
     def _read(self, paths: Iterable[Path], reader: Reader, run: _Run) -> Iterator[Outcome]:
         for found in reader.read(paths, run.context):
+            if run.open.is_old:
+                self._commit(run)
             yield from run.told()
             if isinstance(found, Refusal):
                 yield _refused(found.path, found.error)
                 continue
             try:
-                yield from self._take(found, run)
+                outcomes = self._take(found, reader, run)
+                yield from run.told()  # of what was committed meanwhile, which came first
+                yield from outcomes
             except RefusedFileError as error:
                 yield from self._without(found, error, reader, run)
             except (IntegrityError, StorageError, MemoryError) as error:
                 for file in found.files:
                     yield _refused(file.path, error)
+            yield from run.told()
 
     def _without(
         self, source: SourceSeries, error: RefusedFileError, reader: Reader, run: _Run
@@ -200,25 +238,28 @@ class Ingest:
 
     # --- one series ---------------------------------------------------------------------------------
 
-    def _take(self, source: SourceSeries, run: _Run) -> list[Outcome]:
+    def _take(self, source: SourceSeries, reader: Reader, run: _Run) -> list[Outcome]:
+        """The outcomes that are certain now; none yet for a series that waits in the open pack."""
         for _ in range(_MOST_TRIES):
             try:
-                return self._store_series(source, run)
+                return self._store_series(source, reader, run)
             except ConcurrentWriteError:
                 continue  # finds what the other process stored
-        return self._store_series(source, run)
+        return self._store_series(source, reader, run)
 
-    def _store_series(self, source: SourceSeries, run: _Run) -> list[Outcome]:
+    def _store_series(self, source: SourceSeries, reader: Reader, run: _Run) -> list[Outcome]:
         frame_bytes = source.series.pixel_bytes // source.series.frames
         if frame_bytes > self._settings.limits.frame_bytes:
             raise LimitExceededError(
                 f"a frame of {frame_bytes} bytes is beyond the limit of {self._settings.limits.frame_bytes}"
             )
+        if run.open.holds_series(source.series.uid):
+            self._commit(run)
         stacks = [self._open_stack(record) for record in self._catalog.stacks(source.series.uid)]
         if source.series.format != "dicom":
             if stacks:
                 return self._known(source, stacks[0].record, run)
-            return self._add(source, source.series, run)
+            return self._add(source, source.series, reader, run)
         incoming = dicom.instance_frames(source.attachments)
         digests: list[bytes] = []
         if any(incoming.keys() & stack.instances.keys() for stack in stacks):
@@ -248,7 +289,7 @@ class Ingest:
         if conflict:
             note = "Other pixels came under the same SOP Instance UID; both are kept, for a curator to judge."
             series = replace(series, notes=(*series.notes, note))
-        return self._add(source, series, run)
+        return self._add(source, series, reader, run)
 
     def _open_stack(self, record: SeriesRecord) -> _Stack:
         fetch = self._store.fetch(record.pack.key)
@@ -263,10 +304,92 @@ class Ingest:
         reason = _known_reason(record.collection, run.collection)
         return [Outcome(file.path, Status.KNOWN, record.series.uid, reason) for file in source.files]
 
-    def _add(self, source: SourceSeries, series: Series, run: _Run) -> list[Outcome]:
-        new = self._write(source, series, source.series.uid, run)
+    def _add(self, source: SourceSeries, series: Series, reader: Reader, run: _Run) -> list[Outcome]:
+        """Write a new series: to the open pack if it is small, else to one of its own, known at once."""
+        frames: Iterable[EncodedFrame] = self._encoded(source, series, run)
+        if run.shares and series.pixel_bytes <= _COMPRESSION * self._settings.sharing.series_bytes:
+            # Encoded to the end before any of it is written, so that a bad file harms no other series.
+            frames = list(frames)
+            if self._share(source, series, frames, reader, run):
+                return []
+        new = self._write(source, series, source.series.uid, frames)
         self._catalog.add_series(run.collection, new, run.description)
-        return _taken(source, new, new.stored_bytes)
+        return _taken(new, new.stored_bytes)
+
+    def _share(
+        self,
+        source: SourceSeries,
+        series: Series,
+        frames: Sequence[EncodedFrame],
+        reader: Reader,
+        run: _Run,
+    ) -> bool:
+        """Put a series in the open pack, which is committed when it is full; False if it should go alone."""
+        size = sum(len(part) for frame in frames for part in frame.parts)
+        size += sum(map(len, source.attachments.values()))
+        if size > self._settings.sharing.series_bytes:
+            return False
+        files = _digested(source)
+        decompositions, lane = _plan(series)
+        try:
+            index, entry = run.open.write(series, decompositions, frames, source.attachments)
+        except StorageError:
+            self._commit(run)  # makes room, perhaps, for the series to go alone
+            return False
+        patient = pseudonym(self._secret, source.patient_id)
+        run.open.add(Member(series, source.series.uid, index.levels, lane, entry, files, patient, reader))
+        if run.open.is_full:
+            self._commit(run)
+        return True
+
+    def _commit(self, run: _Run) -> None:
+        """Store the open pack and make all of its series known at once; `run` is told of their files.
+
+        Of series whose UID another process stored meanwhile, the files are taken again later.
+        """
+        members = run.open.members
+        try:
+            if not members:
+                return
+            pack = self._stored(run.open.finish())
+            news = [
+                NewSeries(
+                    series=member.series,
+                    base_uid=member.base_uid,
+                    levels=member.levels,
+                    lane=member.lane,
+                    stored_bytes=member.stored_bytes,
+                    pack=pack,
+                    index_span=member.entry.index,
+                    files=member.files,
+                    pseudonym=member.pseudonym,
+                )
+                for member in members
+            ]
+            try:
+                self._catalog.add_together(run.collection, news, run.description)
+            except ConcurrentWriteError:
+                self._add_each(members, news, run)
+            else:
+                for new in news:
+                    run.waiting.extend(_taken(new, new.stored_bytes))
+        except (ImariumError, MemoryError) as error:
+            for member in members:
+                run.waiting.extend(_refused(path, error) for path in member.paths)
+        finally:
+            run.open.close()
+
+    def _add_each(self, members: Sequence[Member], news: Sequence[NewSeries], run: _Run) -> None:
+        """Make the series of one stored pack known one by one."""
+        for member, new in zip(members, news, strict=True):
+            try:
+                self._catalog.add_series(run.collection, new, run.description)
+            except ConcurrentWriteError:
+                run.again.append((member.reader, member.paths))
+            except StorageError as error:
+                run.waiting.extend(_refused(path, error) for path in member.paths)
+            else:
+                run.waiting.extend(_taken(new, new.stored_bytes))
 
     def _merged(self, stack: _Stack, same: set[str], source: SourceSeries) -> SourceSeries:
         """Stored and new instances as one series, without the new ones that are stored already."""
@@ -277,42 +400,60 @@ class Ingest:
 
     def _grow(self, stack: _Stack, merged: SourceSeries, source: SourceSeries, run: _Run) -> list[Outcome]:
         """Write a stored series anew, with more instances, and have the catalog point there."""
-        new = self._write(merged, merged.series, source.series.uid, run)
+        frames = self._encoded(merged, merged.series, run)
+        new = self._write(merged, merged.series, source.series.uid, frames)
         self._catalog.replace_series(new, stack.record.pack.key)
-        return _taken(source, new, new.stored_bytes - stack.record.stored_bytes)
+        return _taken(new, new.stored_bytes - stack.record.stored_bytes)
 
-    def _write(self, source: SourceSeries, series: Series, base_uid: str, run: _Run) -> NewSeries:
-        decompositions = decompositions_for(series.rows, series.columns)
-        _, reason = choose_lane(series, decompositions)
+    def _encoded(self, source: SourceSeries, series: Series, run: _Run) -> Iterator[EncodedFrame]:
+        decompositions, _ = _plan(series)
         size = sum(file.size for file in source.files)
+        for frame in encode_frames(source.read_frames(), series, decompositions, self._settings.threads):
+            run.watch.advanced(size / series.frames)
+            yield frame
 
-        def watched() -> Iterator[EncodedFrame]:
-            for encoded in encode_frames(
-                source.read_frames(), series, decompositions, self._settings.threads
-            ):
-                run.watch.advanced(size / series.frames)
-                yield encoded
-
+    def _write(
+        self, source: SourceSeries, series: Series, base_uid: str, frames: Iterable[EncodedFrame]
+    ) -> NewSeries:
+        """Store a series in a pack of its own."""
+        decompositions, lane = _plan(series)
         with PackWriter(self._settings.scratch) as writer:
-            index = writer.add(series, decompositions, watched(), source.attachments)
+            index = writer.add(series, decompositions, frames, source.attachments)
             entry = writer.entries[0]
-            files = tuple(replace(file, content=file.digest) for file in source.files)
-            pack = writer.finish()
-            key = f"packs/{pack.digest[:2]}/{pack.digest}.imp"
-            self._store.put(key, pack.path)
-            if self._store.size(key) != pack.size:
-                raise StorageError("the store kept another number of bytes than it was given")
+            files = _digested(source)
+            pack = self._stored(writer.finish())
         return NewSeries(
             series=series,
             base_uid=base_uid,
             levels=index.levels,
-            lane=reason,
+            lane=lane,
             stored_bytes=pack.size,
-            pack=PackRecord(key, pack.size, pack.digest),
+            pack=pack,
             index_span=entry.index,
             files=files,
             pseudonym=pseudonym(self._secret, source.patient_id),
         )
+
+    def _stored(self, pack: WrittenPack) -> PackRecord:
+        key = f"packs/{pack.digest[:2]}/{pack.digest}.imp"
+        self._store.put(key, pack.path)
+        if self._store.size(key) != pack.size:
+            raise StorageError("the store kept another number of bytes than it was given")
+        return PackRecord(key, pack.size, pack.digest)
+
+
+def _plan(series: Series) -> tuple[int, str]:
+    """Number of halvings, and why the series takes its lane."""
+    decompositions = decompositions_for(series.rows, series.columns)
+    return decompositions, choose_lane(series, decompositions)[1]
+
+
+def _digested(source: SourceSeries) -> tuple[SourceFile, ...]:
+    """The files with their digests, which come at no cost once the frames were read.
+
+    Raises RefusedFileError for a file that can no longer be read.
+    """
+    return tuple(replace(file, content=file.digest) for file in source.files)
 
 
 def _known_reason(place: str, collection: str) -> str:
@@ -327,7 +468,7 @@ def _refused(path: Path, error: ImariumError | MemoryError) -> Outcome:
     return Outcome(path, Status.REFUSED, reason=str(error))
 
 
-def _taken(source: SourceSeries, new: NewSeries, grown: int) -> list[Outcome]:
+def _taken(new: NewSeries, grown: int) -> list[Outcome]:
     return [
         Outcome(
             file.path,
@@ -336,5 +477,5 @@ def _taken(source: SourceSeries, new: NewSeries, grown: int) -> list[Outcome]:
             source_bytes=file.size,
             stored_bytes=grown if number == 0 else 0,
         )
-        for number, file in enumerate(source.files)
+        for number, file in enumerate(new.files)
     ]

@@ -69,6 +69,20 @@ class _HashingFile:
         if self._hashing is not None:
             self._hashing.result()
 
+    def mark(self) -> tuple[int, blake3]:
+        """What `rollback` needs to come back to here."""
+        self._wait()
+        return self.position, self._hash.copy()
+
+    def rollback(self, mark: tuple[int, blake3]) -> None:
+        """Forget everything written since `mark`, and give its room back."""
+        if self._hashing is not None:
+            self._hashing.exception()  # waits
+            self._hashing = None
+        self.position, self._hash = mark
+        os.lseek(self._descriptor, self.position, os.SEEK_SET)
+        os.ftruncate(self._descriptor, self.position)
+
     def finish(self) -> str:
         """Have the content survive a power failure; gives its digest."""
         os.fsync(self._descriptor)
@@ -156,6 +170,10 @@ class PackWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what is left in the folder."""
         self._file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -166,11 +184,18 @@ class PackWriter:
         frames: Iterable[EncodedFrame],
         attachments: Mapping[str, bytes],
     ) -> SeriesIndex:
-        """Append a series. `frames` is consumed one at a time; memory does not grow with its pixels."""
+        """Append a series. `frames` is consumed one at a time; memory does not grow with its pixels.
+
+        If anything is raised, by `frames` too, the pack is as if the series had never been added.
+        """
+        mark = self._file.mark()
         try:
             return self._add(series, decompositions, frames, attachments)
-        except OSError as error:
-            raise _full(error) from error
+        except BaseException as error:
+            self._file.rollback(mark)
+            if isinstance(error, OSError):
+                raise _full(error) from error
+            raise
 
     def _add(
         self,
@@ -221,6 +246,11 @@ class PackWriter:
             DirectoryEntry(series.uid, body, index.attachments, (begin, self._file.position))
         )
         return index
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._file.position
 
     @property
     def entries(self) -> tuple[DirectoryEntry, ...]:

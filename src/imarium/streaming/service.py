@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ParamSpec
 
 import numpy as np
 from blake3 import blake3
@@ -19,13 +20,17 @@ from imarium.formats.rendering import render_8bit
 from imarium.model import Rendition, Series, Volume, radiological_turn
 from imarium.model.series import Frame, unheard
 from imarium.pack import LevelReader, SeriesIndex, read_attachments, read_directory, verify_series
+from imarium.pack.layout import Span
 from imarium.settings import Settings
 from imarium.store import ObjectStore
 from imarium.streaming.levels import LevelDetail, parse_size
 
 _INDEXES_HELD = 256
+_DIRECTORIES_HELD = 8
 _VERIFIED_AT_ONCE = 8 << 20
 _LARGEST_THUMBNAIL = 1024
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +199,15 @@ class Streaming:
     def verify(self) -> Iterator[VerifyOutcome]:
         """Re-read every pack in use, whole, and decode every frame: every checksum and digest is checked."""
         records, _ = self._catalog.series()
+        damaged: dict[str, str | None] = {}
+        directory = lru_cache(_DIRECTORIES_HELD)(self._directory)
         for record in records:
-            error = None
-            try:
-                self._verify_object(record.pack)
-                self._verify(record)
-            except ImariumError as found:
-                error = str(found)
+            key = record.pack.key
+            if key not in damaged:  # small series share packs; each is read whole once
+                damaged[key] = _failure(self._verify_object, record.pack)
+            error = _failure(self._verify, record, directory)
+            if error is None and damaged[key] is not None:
+                error = f"its own bytes are whole, but not all of its pack: {damaged[key]}"
             yield VerifyOutcome(record.series.uid, record.series.frames, error)
 
     def _verify_object(self, pack: PackRecord) -> None:
@@ -212,15 +219,27 @@ class Streaming:
         if digest.hexdigest() != pack.digest:
             raise IntegrityError("the pack's bytes do not match its digest")
 
-    def _verify(self, record: SeriesRecord) -> None:
+    def _directory(self, pack: PackRecord) -> dict[str, Span]:
+        """Where the index of each series of a pack lies."""
+        return {entry.uid: entry.index for entry in read_directory(self._store.fetch(pack.key), pack.size)}
+
+    def _verify(self, record: SeriesRecord, directory: Callable[[PackRecord], dict[str, Span]]) -> None:
         fetch = self._store.fetch(record.pack.key)
-        spans = {entry.uid: entry.index for entry in read_directory(fetch, record.pack.size)}
-        if spans.get(record.series.uid) != record.index_span:
+        if directory(record.pack).get(record.series.uid) != record.index_span:
             raise IntegrityError("the pack's directory does not hold the series where the catalog says")
         index = SeriesIndex.from_bytes(fetch(*record.index_span))
         if index.series != record.series:
             raise IntegrityError("the catalog and the pack tell different facts of the series")
         verify_series(index, fetch, self._settings.threads)
+
+
+def _failure(check: Callable[P, None], *arguments: P.args, **options: P.kwargs) -> str | None:
+    """What a check says is wrong."""
+    try:
+        check(*arguments, **options)
+    except ImariumError as error:
+        return str(error)
+    return None
 
 
 def _turned(picture: Frame, series: Series) -> Frame:
