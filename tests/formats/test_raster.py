@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from imarium.archive import Archive
 from imarium.errors import (
     CorruptFileError,
     ExportRefusedError,
@@ -172,9 +173,97 @@ def test_palettes_equal_pillow(
     values = rng.integers(0, 256, (7, -(-11 * depth // 8)), dtype=np.uint8)
     content = _png(11, 7, depth, 3, b"".join(b"\0" + row.tobytes() for row in values), *extra)
     series, frame = _read(_file(tmp_path, content), context)
-    mode = "RGBA" if transparent else "L" if grey else "RGB"
-    assert np.array_equal(frame, np.asarray(Image.open(io.BytesIO(content)).convert(mode)))
-    assert series.samples == len(mode)
+    image = Image.open(io.BytesIO(content))
+    if transparent:
+        assert np.array_equal(frame, np.asarray(image.convert("RGBA")))
+        assert (series.samples, series.palette, series.bits_stored) == (4, None, 8)
+        return
+    assert np.array_equal(frame, np.asarray(image))
+    assert (series.photometric, series.label_map, series.samples) == ("PALETTE COLOR", True, 1)
+    assert (series.bits_stored, series.notes) == (depth, ())
+    assert series.palette == tuple(map(tuple, colours.tolist()))
+    assert np.array_equal(raster.render_8bit(frame, series), np.asarray(image.convert("RGB")))
+    for full in (False, True):
+        out = tmp_path / "out.png"
+        PngWriter(full=full).write(Rendition(series, series, [frame], {}), out)
+        assert np.array_equal(np.asarray(Image.open(out).convert("RGB")), np.asarray(image.convert("RGB")))
+        again, same = _read(out, context)
+        assert np.array_equal(same, frame)
+        assert (again.palette, again.bits_stored) == (series.palette, series.bits_stored)
+
+
+@pytest.mark.parametrize("interlace", [False, True])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_short_palettes_whose_colours_are_all_opaque(
+    depth: int, interlace: bool, context: ReadContext, tmp_path: Path
+) -> None:
+    """tRNS that hides nothing is no transparency; indices beyond the palette stay what they are."""
+    extra = [_chunk(b"PLTE", bytes(range(6))), _chunk(b"tRNS", b"\xff\xff")]
+    lines = b"\0\xc0" if interlace else b"\0\xc0\0\x00"
+    content = _png(1, 1 if interlace else 2, depth, 3, lines, *extra, interlace=int(interlace))
+    series, frame = _read(_file(tmp_path, content), context)
+    assert frame[0, 0] == 0xC0 >> 8 - depth
+    assert series.palette == ((0, 1, 2), (3, 4, 5))
+
+
+def test_chunks_are_kept(context: ReadContext, tmp_path: Path) -> None:
+    extra = [
+        _chunk(b"gAMA", struct.pack(">I", 45455)),
+        _chunk(b"pHYs", struct.pack(">IIB", 3000, 3000, 1)),
+        _chunk(b"tEXt", b"Author\0Jane Doe"),
+        _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 100)),
+        _chunk(b"iTXt", b"Title\0\0\0\0\0heart"),
+        _chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(100))),
+        _chunk(b"tRNS", struct.pack(">H", 7)),
+    ]
+    found = _one(_file(tmp_path, _png(1, 1, 8, 0, b"\0\5", *extra, _chunk(b"prIv", b"x"))), context)
+    assert isinstance(found, SourceSeries)
+    assert found.attachments == {raster.CHUNKS: b"".join(extra)}
+    found = _one(_file(tmp_path, _png(1, 1, 8, 0, b"\0\5")), context)
+    assert isinstance(found, SourceSeries)
+    assert found.attachments == {}
+
+
+def test_kept_chunks_are_bounded(context: ReadContext, tmp_path: Path) -> None:
+    small, large = _chunk(b"tEXt", b"a\0" + bytes(500_000)), _chunk(b"tEXt", b"a\0" + bytes(2_000_000))
+    found = _one(_file(tmp_path, _png(1, 1, 8, 0, b"\0\5", large, *[small] * 20)), context)
+    assert isinstance(found, SourceSeries)
+    assert found.attachments[raster.CHUNKS] == small * 8
+    assert found.series.notes == ("PNG: chunks that are too long are left out",)
+
+
+def test_segments_are_kept(context: ReadContext, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a heart"
+    content = _saved(
+        Image.new("L", (20, 10)), "JPEG", exif=exif, comment=b"Jane Doe", icc_profile=b"profile" * 20000
+    )
+    found = _one(_file(tmp_path, content), context)
+    assert isinstance(found, SourceSeries)
+    kept = found.attachments[raster.SEGMENTS]
+    for words in (b"JFIF", b"a heart", b"Jane Doe", b"profileprofile", b"\xff\xfe\0\x0aJane"):
+        assert words in kept
+    assert kept in content
+    assert "JPEG: a colour profile is in the file; values are kept as stored" in found.series.notes
+    assert "Doe" not in str(found.series)
+
+
+def test_palettes_through_the_archive(archive: Archive, tmp_path: Path) -> None:
+    values = np.random.default_rng(2).integers(0, 7, (64, 70)).astype(np.uint8)
+    image = Image.fromarray(values, "P")
+    image.putpalette(np.random.default_rng(3).integers(0, 256, 21).astype(np.uint8).tobytes())
+    source = _file(tmp_path, _saved(image), "source.png")
+    (outcome,) = archive.ingest.run([source], collection="main")
+    assert outcome.series is not None, outcome
+    for level in (0, 1):
+        archive.streaming.export(outcome.series, "png", tmp_path / "out.png", level=level)
+        step = 1 << level
+        expected = np.asarray(image.convert("RGB"))[::step, ::step]
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png").convert("RGB")), expected)
+    archive.streaming.export(outcome.series, "npy", tmp_path / "out.npy")
+    assert np.array_equal(np.load(tmp_path / "out.npy")[0], values)
+    thumbnail = Image.open(io.BytesIO(archive.streaming.thumbnail(outcome.series, 64)))
+    assert thumbnail.mode == "RGB"
 
 
 def test_interlaced_and_chunks_that_hold_no_pixels(context: ReadContext, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 Readers learn everything about a picture from its header, hold it against the limits, and decode only when
 frames are asked for. The PNG decoder gets nothing but the chunks that hold pixels: no text, no profiles.
+Those are kept beside the pixels as they are, unread.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ from imarium.formats._shared import (
     CHUNK,
     checked_frames,
     opened,
+    reopened,
     replacing,
     study_uid_of,
     uid_of_digest,
-    unchanged,
 )
 from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.rendering import Window, default_window, own_window, render_8bit
@@ -58,6 +59,7 @@ _PNG_CHUNKS = frozenset(
     b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI tEXt zTXt iTXt bKGD hIST pHYs sPLT "
     b"eXIf tIME acTL fcTL fdAT".split()
 )
+_PNG_KEPT = _PNG_CHUNKS - {b"IHDR", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT"}
 _DEFLATE_RATIO = 1032
 _PIXELS_PER_JPEG_BYTE = 64 * 8
 """A block of 64 pixels takes one bit at least."""
@@ -67,6 +69,13 @@ _JPEG_SCANNED = 16
 """Most times `limits.frame_pixels` that all scans together may go over."""
 _PARTS = 1 << 20
 """Most chunks or segments of one file."""
+
+CHUNKS = "png/chunks"
+"""Attachment: the chunks of the standard besides IHDR, IDAT and IEND, whole, in the order of the file."""
+SEGMENTS = "jpeg/segments"
+"""Attachment: the application and comment segments, markers included, in the order of the file."""
+_KEPT_BYTES = 4 << 20
+"""Most bytes of either."""
 
 _PHOTOMETRIC = {1: "MONOCHROME2", 2: "MONOCHROME2", 3: "RGB", 4: "RGB"}
 _ORIENTATION_TAG = 0x0112
@@ -81,8 +90,11 @@ class _Picture:
     dtype: str
     samples: int
     bits: int
-    """Bits a sample in the file; palette: 8, of the colours."""
+    """Bits a sample in the file."""
     label_map: bool = False
+    palette: tuple[tuple[int, int, int], ...] | None = None
+    kept: tuple[str, bytes] | None = None
+    """Name and content of the attachment."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -97,8 +109,8 @@ _Decode: TypeAlias = Callable[[bytes], NDArray[Any]]
 class PngReader(OneFile):
     """Reads PNG of every bit depth and colour type, exactly.
 
-    Grey of 1, 2 or 4 bits is spread over 0 to 255 (as libpng and Pillow do); palettes become RGB, RGBA if
-    they hold transparency, or grey if all their colours are grey. 1-bit pictures are label maps.
+    Grey of 1, 2 or 4 bits is spread over 0 to 255 (as libpng and Pillow do). Palettes are kept as indices
+    with their colours, those with transparency become RGBA. 1-bit pictures and indices are label maps.
     """
 
     name = "png"
@@ -160,8 +172,9 @@ def _read(name: str, path: Path, limits: Limits, inspect: _Inspect, decode: _Dec
         columns=picture.columns,
         dtype=picture.dtype,
         samples=picture.samples,
-        photometric=_PHOTOMETRIC[picture.samples],
+        photometric="PALETTE COLOR" if picture.palette else _PHOTOMETRIC[picture.samples],
         label_map=picture.label_map,
+        palette=picture.palette,
         bits_stored=picture.bits,
         notes=picture.notes,
     )
@@ -169,20 +182,15 @@ def _read(name: str, path: Path, limits: Limits, inspect: _Inspect, decode: _Dec
         series=series,
         files=(SourceFile(path, facts.st_size, hasher.hexdigest()),),
         read_frames=functools.partial(_frames, name, path, facts, picture, decode),
+        attachments=dict([picture.kept]) if picture.kept else {},
     )
 
 
 def _frames(
     name: str, path: Path, facts: os.stat_result, picture: _Picture, decode: _Decode
 ) -> Iterator[Frame]:
-    try:
-        with path.open("rb") as stream:
-            if not unchanged(facts, os.fstat(stream.fileno())):
-                raise CorruptFileError("the file changed since it was first read; take it in again")
-            content = stream.read(facts.st_size + 1)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise CorruptFileError(f"the file vanished or cannot be read any more: {reason}") from error
+    with reopened(path, facts) as stream:
+        content = stream.read(facts.st_size + 1)
     if len(content) != facts.st_size:
         raise CorruptFileError("the file changed while it was read; take it in again")
     try:
@@ -228,7 +236,8 @@ def _inspect_png(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
     picture: _Picture | None = None
     colour_type = depth = 0
     palette: bytes | None = None
-    transparency = False
+    transparency = b""
+    kept = _Kept("PNG: chunks")
     data_bytes = 0
     notes: list[str] = []
     position = 8
@@ -243,6 +252,8 @@ def _inspect_png(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
         if (picture is None) != (kind == b"IHDR"):
             raise CorruptFileError("a PNG file has one IHDR chunk, and it comes first")
         body = _png_chunk(stream, kind, length)
+        if kind in _PNG_KEPT:
+            kept.add(head, body if len(body) == length else None, zlib.crc32(kind + body).to_bytes(4, "big"))
         if kind == b"IHDR":
             if length != 13:
                 raise CorruptFileError(f"the IHDR chunk has {length} bytes, not 13")
@@ -263,7 +274,7 @@ def _inspect_png(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
                 columns,
                 "uint16" if depth == 16 else "uint8",
                 channels,
-                depth if colour_type != 3 else 8,
+                depth,
                 label_map=colour_type == 0 and depth == 1,
             )
         elif kind == b"PLTE":
@@ -271,7 +282,9 @@ def _inspect_png(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
                 raise CorruptFileError(f"the PLTE chunk ({length} bytes) is misplaced or of a wrong size")
             palette = body
         elif kind == b"tRNS":
-            transparency = True
+            if transparency or data_bytes or not 1 <= length <= 256:
+                raise CorruptFileError(f"the tRNS chunk ({length} bytes) is misplaced or of a wrong size")
+            transparency = body
         elif kind == b"IDAT":
             data_bytes += length
         elif kind == b"acTL":
@@ -294,15 +307,42 @@ def _inspect_png(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
         raise CorruptFileError(
             f"the PNG data ({data_bytes} bytes) cannot hold the {raw_bytes} bytes that the header promises"
         )
-    samples = picture.samples
+    notes += kept.notes
+    picture = replace(picture, kept=(CHUNKS, bytes(kept.content)) if kept.content else None)
     if colour_type == 3:
         if palette is None:
             raise CorruptFileError("the PNG file has palette colours and no PLTE chunk")
-        samples = 4 if transparency else 1 if _is_grey(palette) else 3
-        notes.append("PNG: palette colours were expanded")
+        if _hides(transparency):
+            notes.append("PNG: palette colours with transparency were expanded")
+            picture = replace(picture, samples=4, bits=8)
+        else:
+            colours = zip(palette[0::3], palette[1::3], palette[2::3], strict=True)
+            picture = replace(picture, label_map=True, palette=tuple(colours))
     elif transparency:
         notes.append("PNG: one colour is declared transparent; it is kept as the colour it is")
-    return replace(picture, samples=samples, notes=tuple(dict.fromkeys(notes)))
+    return replace(picture, notes=tuple(dict.fromkeys(notes)))
+
+
+def _hides(transparency: bytes) -> bool:
+    """Whether the tRNS chunk of a palette (11.3.2.1) makes any colour less than opaque."""
+    return bool(transparency.strip(b"\xff"))
+
+
+class _Kept:
+    """Parts of a file that are kept as they are, while there is room."""
+
+    def __init__(self, what: str) -> None:
+        self.content = bytearray()
+        self.notes: list[str] = []
+        self._what = what
+
+    def add(self, *pieces: bytes | None) -> None:
+        """Keep a part, all pieces of it; one that was too long to be read is None."""
+        whole = [piece for piece in pieces if piece is not None]
+        if len(whole) == len(pieces) and len(self.content) + sum(map(len, whole)) <= _KEPT_BYTES:
+            self.content += b"".join(whole)
+        elif not self.notes:
+            self.notes.append(f"{self._what} that are too long are left out")
 
 
 def _png_chunk(stream: BinaryIO, kind: bytes, length: int) -> bytes:
@@ -329,43 +369,44 @@ def _chunk_name(kind: bytes) -> str:
     return kind.decode("ascii") if kind in _PNG_CHUNKS else "unknown"
 
 
-def _is_grey(palette: bytes) -> bool:
-    return palette[0::3] == palette[1::3] == palette[2::3]
-
-
 def _decode_png(content: bytes) -> NDArray[Any]:
-    """Decode what IHDR, PLTE, tRNS (of palettes) and IDAT say; other chunks are not looked at."""
-    kept = [_PNG_MAGIC]
+    """Decode what IHDR, PLTE, tRNS (of palettes) and IDAT say; other chunks are not looked at.
+
+    Palettes without transparency give indices: the decoder is told that they are grey.
+    """
+    kept: list[bytes] = []
+    header = transparency = palette = b""
     view = memoryview(content)
     packed: list[memoryview] = []
-    columns = rows = depth = colour_type = interlace = 0
-    position, palette, transparent = 8, b"", False
+    position = 8
     while position + 12 <= len(content):
         length, kind = struct.unpack(">I4s", view[position : position + 8])
         chunk = view[position : position + 12 + length]
         position += 12 + length
         if kind == b"IHDR":
-            columns, rows, depth, colour_type, interlace = struct.unpack(">IIBB2xB", chunk[8:21])
-        elif kind == b"IDAT":
-            packed.append(chunk[8 : 8 + length])
+            header = bytes(chunk[8 : 8 + length])
         elif kind == b"PLTE":
-            palette = bytes(chunk[8 : 8 + length])
-            if colour_type != 3:
-                continue  # a mere suggestion for colours
+            palette = bytes(chunk)
         elif kind == b"tRNS":
-            if colour_type != 3:
-                continue
-            transparent = True
-        elif kind != b"IEND":
-            continue
-        kept.append(bytes(chunk))
+            transparency = bytes(chunk)
+        elif kind in (b"IDAT", b"IEND"):
+            kept.append(bytes(chunk))
+        if kind == b"IDAT":
+            packed.append(chunk[8 : 8 + length])
         if kind == b"IEND":
             break
+    columns, rows, depth, colour_type, interlace = struct.unpack(">IIBB2xB", header)
     pixel_bits = depth * _PNG_CHANNELS[colour_type]
     check_scan_lines(packed, rows, columns, pixel_bits, interlaced=bool(interlace))
-    frame: NDArray[Any] = imagecodecs.png_decode(b"".join(kept))
-    if colour_type == 3 and not transparent and frame.ndim == 3 and _is_grey(palette):
-        frame = np.ascontiguousarray(frame[..., 0])
+    if colour_type != 3:  # PLTE is a mere suggestion then, and tRNS one colour
+        palette = transparency = b""
+    indexed = colour_type == 3 and not _hides(transparency[8:-4])
+    if indexed:
+        header, palette, transparency = header[:9] + b"\0" + header[10:], b"", b""
+    parts = [_PNG_MAGIC, _chunk(b"IHDR", header), palette, transparency, *kept]
+    frame: NDArray[Any] = imagecodecs.png_decode(b"".join(parts))
+    if indexed and depth < 8:
+        frame = frame // np.uint8(255 // ((1 << depth) - 1))
     return frame
 
 
@@ -396,6 +437,8 @@ def _inspect_jpeg(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
     content = stream.read(size)
     picture: _Picture | None = None
     orientation: int | None = None
+    kept = _Kept("JPEG: segments")
+    profile = False
     scans = 0
     position = 2
     for _ in range(_PARTS):
@@ -416,6 +459,8 @@ def _inspect_jpeg(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
         body = content[position + 4 : position + 2 + length]
         if marker < 0xC0 or 0xD0 <= marker <= 0xD8 or length < 2 or len(body) != length - 2:
             raise CorruptFileError("a JPEG marker segment is damaged or truncated")
+        if 0xE0 <= marker <= 0xEF or marker == 0xFE:
+            kept.add(content[position : position + 2 + length])
         position += 2 + length
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if picture is not None:
@@ -423,6 +468,8 @@ def _inspect_jpeg(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
             picture = _jpeg_frame(marker - 0xC0, body, size, limits)
         elif marker == 0xE1 and body.startswith(b"Exif\0\0"):
             orientation = _orientation(body[6:])
+        elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0"):
+            profile = True
         elif marker == 0xDA:
             if picture is None:
                 raise CorruptFileError("a JPEG scan comes before the frame header")
@@ -439,11 +486,15 @@ def _inspect_jpeg(stream: BinaryIO, size: int, limits: Limits) -> _Picture:
     if picture is None or scans == 0:
         raise CorruptFileError("the JPEG file holds no picture")
     notes = ["JPEG: lossy before it came here"]
+    if profile:
+        notes.append("JPEG: a colour profile is in the file; values are kept as stored")
     if orientation not in (None, 1):
         notes.append(f"EXIF orientation {orientation} is not applied")
+    notes += kept.notes
     if position < len(content):
         notes.append(f"{len(content) - position} bytes after the end of the JPEG are left out")
-    return replace(picture, notes=tuple(notes))
+    segments = (SEGMENTS, bytes(kept.content)) if kept.content else None
+    return replace(picture, kept=segments, notes=tuple(notes))
 
 
 def _jpeg_frame(process: int, body: bytes, size: int, limits: Limits) -> _Picture:
@@ -496,10 +547,10 @@ def _orientation(exif: bytes) -> int | None:
 class PngWriter:
     """Writes PNG: one file for one frame, else a folder of 00001.png, 00002.png and so on.
 
-    Pictures (PNG and JPEG sources, and TIFF and JPEG 2000 of 8 bits that are grey or RGB) are written as
-    they are, 8 or 16 bits. All other sources are rendered to 8 bits for display, or, with `full`, written
-    as 16-bit grey that holds the stored values: less their minimum if they are signed, which the text
-    chunk `imarium:offset` gives back (stored value = pixel + offset).
+    Pictures (PNG, with their palette if they have one, and JPEG sources, and TIFF and JPEG 2000 of 8 bits
+    that are grey or RGB) are written as they are, 8 or 16 bits. All other sources are rendered to 8 bits for
+    display, or, with `full`, written as 16-bit grey that holds the stored values: less their minimum if they
+    are signed, which the text chunk `imarium:offset` gives back (stored value = pixel + offset).
     """
 
     name = "png"
@@ -541,7 +592,7 @@ class PngWriter:
                     f"PNG cannot hold {series.samples} samples of {series.dtype} a pixel"
                 )
             for frame in frames:
-                yield encode_png(frame)
+                yield encode_png(frame) if series.palette is None else _encode_indices(frame, series)
         elif self._full:
             yield from self._full_depth(series, frames, destination, stack)
         else:
@@ -627,6 +678,28 @@ class _Spool:
 
     def __iter__(self) -> Iterator[Frame]:
         return (self.frame(index) for index in range(self._count))
+
+
+def _encode_indices(frame: Frame, series: Series) -> bytes:
+    """A PNG file of palette indices, (rows, columns) of uint8, as deep as the source's was."""
+    palette = series.palette or ()
+    depth = series.bits_stored if series.bits_stored in (1, 2, 4, 8) else 8
+    if frame.dtype != np.uint8 or not 1 <= len(palette) <= 1 << depth:
+        raise ExportRefusedError(f"PNG has palettes of up to 256 colours, not {len(palette)}")
+    packed: NDArray[np.uint8] = frame
+    if depth < 8:
+        bits = np.unpackbits(frame[..., None], axis=-1)[..., 8 - depth :]
+        packed = np.packbits(bits.reshape(frame.shape[0], -1), axis=1)
+    lines = np.zeros((packed.shape[0], packed.shape[1] + 1), np.uint8)  # each line starts with filter 0
+    lines[:, 1:] = packed
+    header = struct.pack(">IIBBBBB", frame.shape[1], frame.shape[0], depth, 3, 0, 0, 0)
+    chunks = (
+        (b"IHDR", header),
+        (b"PLTE", bytes(value for colour in palette for value in colour)),
+        (b"IDAT", zlib.compress(lines.tobytes(), 6)),
+        (b"IEND", b""),
+    )
+    return _PNG_MAGIC + b"".join(_chunk(kind, body) for kind, body in chunks)
 
 
 def _is_picture(series: Series) -> bool:

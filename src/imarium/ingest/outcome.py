@@ -20,7 +20,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One file's end. `series` is set unless refused; `reason` says why refused, or how known."""
+    """One file's end. `series` is set unless refused, or known as a table of contents (DICOMDIR); `reason`
+    says why refused, or how known."""
 
     path: Path
     status: Status

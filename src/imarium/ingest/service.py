@@ -6,7 +6,7 @@ Small series wait in an open pack that they share; its commit makes all of them 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -26,9 +26,11 @@ from imarium.errors import (
     RefusedFileError,
     StorageError,
     UnrecognisedFileError,
+    UnsupportedFileError,
 )
 from imarium.formats import dicom, recognise
 from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
+from imarium.ingest.contents import follow
 from imarium.ingest.open_pack import Member, OpenPack
 from imarium.ingest.outcome import Observer, Outcome, Silent, Status
 from imarium.ingest.scan import scan, unreadable
@@ -78,10 +80,12 @@ class _Run:
     context: ReadContext
     digests: dict[Path, str]
     """Of the files that were hashed already."""
-    sizes: Mapping[Path, int]
+    sizes: dict[Path, int]
     open: OpenPack
     shares: bool = True
     """Whether small series go to the open pack."""
+    named: set[Path] = field(default_factory=set)
+    """Files that a table of contents led to."""
     waiting: deque[Outcome] = field(default_factory=deque)
     again: deque[tuple[Reader, list[Path]]] = field(default_factory=deque)
     """Files of series that lost a race in the commit of the open pack."""
@@ -175,7 +179,7 @@ class Ingest:
                 yield from self._read(members, reader, alone)
                 yield from run.told()
 
-    def _run(self, order: _Order, watch: Observer, sizes: Mapping[Path, int], open_pack: OpenPack) -> _Run:
+    def _run(self, order: _Order, watch: Observer, sizes: dict[Path, int], open_pack: OpenPack) -> _Run:
         digests: dict[Path, str] = {}
         context = ReadContext(
             limits=self._settings.limits,
@@ -264,7 +268,7 @@ class Ingest:
                 self._commit(run)
             yield from run.told()
             if isinstance(found, Refusal):
-                yield _refused(found.path, found.error)
+                yield from self._without_series(found, reader, run)
                 continue
             try:
                 outcomes = self._take(found, reader, run)
@@ -276,6 +280,32 @@ class Ingest:
                 for file in found.files:
                     yield _refused(file.path, error)
             yield from run.told()
+
+    def _without_series(self, found: Refusal, reader: Reader, run: _Run) -> Iterator[Outcome]:
+        """Refuse a file; a table of contents leads to the files that it names instead."""
+        if not isinstance(found.error, dicom.TableOfContentsError):
+            yield _refused(found.path, found.error)
+            return
+        outcome, named = follow(found.path, found.error, run.sizes)
+        yield outcome
+        if found.path in run.named:
+            return  # tables that lead to tables could go on without end
+        run.named.update(named)
+        members = []
+        for path in named:
+            try:
+                run.sizes[path] = path.stat().st_size
+                if recognise(path) is reader:
+                    members.append(path)
+                else:
+                    yield _refused(path, UnsupportedFileError("a DICOMDIR names it, but it is no DICOM file"))
+            except RefusedFileError as error:
+                yield _refused(path, error)
+            except OSError as error:
+                yield _refused(path, unreadable(error))
+        if members:
+            run.watch.found(len(run.sizes), sum(run.sizes.values()))
+            yield from self._read(members, reader, run)
 
     def _without(
         self, source: SourceSeries, error: RefusedFileError, reader: Reader, run: _Run

@@ -17,6 +17,7 @@ from pydicom.uid import UID
 from imarium.errors import CorruptFileError, ImariumError, LimitExceededError, UnsupportedFileError
 from imarium.formats.base import ReadContext
 from imarium.formats.dicom import values
+from imarium.formats.dicom.dicomdir import TableOfContentsError, file_ids
 from imarium.formats.dicom.geometry import Place, valid_orientation
 from imarium.formats.dicom.header import (
     Header,
@@ -214,7 +215,7 @@ def refuse_unwanted(header: Header) -> None:
     dataset = header.dataset
     media = values.text(header.meta, "MediaStorageSOPClassUID") or ""
     if media == _DICOMDIR or "DirectoryRecordSequence" in dataset:
-        raise UnsupportedFileError("a DICOMDIR is a table of contents and holds no image")
+        raise TableOfContentsError(file_ids(dataset))
     if header.pixel is None:
         kind = UID(values.uid(dataset, "SOPClassUID") or media)
         name = kind.name if kind and kind.name != str(kind) else "an unknown kind of object"

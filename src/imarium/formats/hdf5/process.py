@@ -65,12 +65,14 @@ def describe(file: h5py.File, limits: dict[str, int]) -> Json:
         "attributes": _attributes(file.id),
         "values": {},
         "header": "",
+        "reasons": {},
     }
     left_out = 0
     for path, identifier in _datasets(file, described["notes"]):
         try:
             _describe_dataset(path, identifier, described, limits)
         except _NoImageError as reason:
+            described["reasons"][str(reason)] = None
             if len(described["notes"]) < 32:
                 described["notes"].append(f"{_shown(path)} is left out: {reason}")
             else:

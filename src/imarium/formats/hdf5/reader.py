@@ -100,10 +100,11 @@ def _read(path: Path, context: ReadContext) -> list[SourceSeries]:
         described: dict[str, Any] = json.loads(process.work(asked))
     images: list[dict[str, Any]] = described["images"]
     if not images:
-        reasons = "; ".join(described["notes"][:4])
+        # Without the names of the datasets, which may be anybody's.
+        reasons = "; ".join(list(described["reasons"])[:4])
         raise UnsupportedFileError(
             "the HDF5 file holds no numbers of two to six dimensions that can be kept"
-            + (f": {reasons}" if reasons else "")
+            + (f": of what there is, {reasons}" if reasons else "")
         )
     file = SourceFile(path, facts.st_size, context.digest_of(path))
     files = parts_of(file, len(images))
