@@ -4,15 +4,25 @@ The modules, from the file inwards: `guard` imports pydicom without its GPL plug
 up to its pixel data; `pixels` checks the Image Pixel module and reads native frames; `decoder_client` and
 `decoder_process` decode compressed ones; `mosaic` and `geometry` say where frames lie; `instance` is what is
 known of a file; `grouping` makes stacks; `frames` delivers them; `attachments` is what the pack keeps;
-`reader`, `merging` and `writer` are what others call. `instance_header`, `encapsulating` and
+`reader`, `merging`, `even` and `writer` are what others call. `instance_header`, `encapsulating` and
 `codestreams` are the writer's.
 """
 
 from imarium.formats.dicom import guard  # isort: skip - must come before anything that imports pydicom
 
 from imarium.formats.dicom.attachments import instance_frames
+from imarium.formats.dicom.even import evened
 from imarium.formats.dicom.merging import compatible, merge
 from imarium.formats.dicom.reader import DicomReader
 from imarium.formats.dicom.writer import DicomWriter, TransferSyntax
 
-__all__ = ["DicomReader", "DicomWriter", "TransferSyntax", "compatible", "guard", "instance_frames", "merge"]
+__all__ = [
+    "DicomReader",
+    "DicomWriter",
+    "TransferSyntax",
+    "compatible",
+    "evened",
+    "guard",
+    "instance_frames",
+    "merge",
+]
