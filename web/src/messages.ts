@@ -130,12 +130,20 @@ export const messages = {
     resolutionOption: (level: number, columns: number, rows: number) =>
       `${columns} × ${rows}${level === 0 ? " (full)" : ""}`,
     about: (size: string) => `about ${size} of pixels`,
-    formatNames: { dicom: "DICOM", nifti: "NIfTI", png: "PNG", npy: "NumPy", jpeg: "JPEG" } as Record<string, string>,
+    formatNames: {
+      dicom: "DICOM",
+      nifti: "NIfTI",
+      png: "PNG",
+      npy: "NumPy",
+      jpeg: "JPEG",
+      "ome-zarr": "OME-Zarr",
+    } as Record<string, string>,
     formatHints: {
       dicom: "as it came in, for any DICOM software",
       nifti: "for research software",
       png: "with the default window, for slides and papers",
       npy: "plain array of values",
+      "ome-zarr": "every resolution, for microscopy software",
     } as Record<string, string>,
   },
   help: {
