@@ -141,12 +141,14 @@ export const messages = {
       jpeg2000: "JPEG 2000",
       png: "PNG",
       jpeg: "JPEG",
+      "ome-zarr": "OME-Zarr",
     } as Record<string, string>,
     formatHints: {
       dicom: "as it came in, for any DICOM software",
       nifti: "for research software",
       png: "with the default window, for slides and papers",
       npy: "plain array of values",
+      "ome-zarr": "every resolution, for microscopy software",
     } as Record<string, string>,
   },
   help: {

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from imarium.formats.geometry_notes import TILTED, UNEVEN
 from imarium.model.geometry import LPS_TO_RAS, Affine, as_affine, plausible
 
 SAME_PLACE = 1e-3
@@ -145,13 +146,13 @@ def stack_notes(slices: Sequence[Place]) -> list[str]:
     notes = []
     if float(np.max(np.abs(gaps - mean_gap))) > max(0.02 * mean_gap, 2 * SAME_PLACE):
         notes.append(
-            f"Slice spacing is uneven: {gaps.min():.3g} to {gaps.max():.3g} mm between slices; "
+            f"{UNEVEN}: {gaps.min():.3g} to {gaps.max():.3g} mm between slices; "
             f"the affine uses the mean, {mean_gap:.4g} mm."
         )
     angle = float(np.degrees(np.arctan2(np.linalg.norm(mean - (mean @ normal) * normal), mean @ normal)))
     if angle > 0.1:
         notes.append(
-            f"Gantry tilt: slices are sheared by {angle:.2f} degrees against their normal; "
+            f"{TILTED}: slices are sheared by {angle:.2f} degrees against their normal; "
             f"the affine includes the shear."
         )
     return notes
