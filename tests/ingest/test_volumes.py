@@ -54,3 +54,18 @@ def test_the_arrays_of_an_npz_are_series(archive: Archive, tmp_path: Path) -> No
     assert [outcome.status for outcome in outcomes] == [Status.TAKEN, Status.TAKEN, Status.REFUSED]
     for outcome, expected in zip(outcomes, (image, image > 0), strict=False):
         assert np.array_equal(archive.streaming.volume(outcome.series), expected)
+
+
+def test_an_interrupted_npz_is_taken_in_again(archive: Archive, tmp_path: Path) -> None:
+    """After the first of two arrays the process ends: the second must not be lost."""
+    path = tmp_path / "a.npz"
+    np.savez(path, image=np.ones((20, 18), np.int16), mask=np.ones((20, 18), np.bool_))
+    run = archive.ingest.run([path], collection="c")
+    first = next(run)
+    run.close()
+    outcomes = list(archive.ingest.run([path], collection="c"))
+    assert [outcome.status for outcome in outcomes] == [Status.KNOWN, Status.TAKEN]
+    assert outcomes[0].series == first.series
+    assert sum(outcome.source_bytes for outcome in (first, *outcomes[1:])) == path.stat().st_size
+    (again,) = archive.ingest.run([path], collection="c")
+    assert again.status is Status.KNOWN
