@@ -13,6 +13,7 @@ SCRIPTS = {
     "low-resolution": "low_resolution.py",
     "memory": "memory.py",
     "small-series": "small_series.py",
+    "blocks": "blocks.py",
 }
 HEAD = """\
 # Measurements

@@ -10,6 +10,7 @@ export * from "./types";
 interface Facts {
   series: SeriesFacts;
   decompositions: number;
+  block_frames?: number;
   body: [number, number];
 }
 
@@ -21,8 +22,9 @@ export function parseIndex(stored: Uint8Array): PackIndex {
   } catch (cause) {
     throw new PackError("the index is not a zstd frame", { cause });
   }
-  if (bytes.length < 12 || String.fromCharCode(...bytes.subarray(0, 4)) !== "IMX1") {
-    throw new PackError("the index does not begin with IMX1");
+  const magic = String.fromCharCode(...bytes.subarray(0, 4));
+  if (bytes.length < 12 || (magic !== "IMX1" && magic !== "IMX2")) {
+    throw new PackError("the index does not begin with IMX1 or IMX2");
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const end = bytes.length - 4;
@@ -46,13 +48,25 @@ export function parseIndex(stored: Uint8Array): PackIndex {
   const count = parts * frames;
   const lengths = new Uint32Array(count);
   const checksums = new Uint32Array(count);
+  for (let i = 0; i < count; i++) checksums[i] = view.getUint32(checksumsAt + 4 * i, true);
+  if (magic === "IMX1") {
+    for (let i = 0; i < count; i++) lengths[i] = view.getUint32(lengthsAt + 4 * i, true);
+  } else {
+    readLengths(bytes.subarray(lengthsAt, checksumsAt), frames, lengths);
+  }
+
+  const blockFrames = facts.block_frames ?? frames;
+  if (!(Number.isInteger(blockFrames) && blockFrames > 0)) throw new PackError("blocks have no size");
   const offsets = new Float64Array(count);
   let offset = facts.body[0];
-  for (let i = 0; i < count; i++) {
-    lengths[i] = view.getUint32(lengthsAt + 4 * i, true);
-    checksums[i] = view.getUint32(checksumsAt + 4 * i, true);
-    offsets[i] = offset;
-    offset += lengths[i]!;
+  for (let first = 0; first < frames; first += blockFrames) {
+    const stop = Math.min(first + blockFrames, frames);
+    for (let part = 0; part < parts; part++) {
+      for (let i = part * frames + first; i < part * frames + stop; i++) {
+        offsets[i] = offset;
+        offset += lengths[i]!;
+      }
+    }
   }
   if (offset !== facts.body[1]) throw new PackError("the parts do not fill the body");
 
@@ -62,6 +76,7 @@ export function parseIndex(stored: Uint8Array): PackIndex {
     decompositions: facts.decompositions,
     parts,
     frames,
+    blockFrames,
     body: { start: facts.body[0], stop: facts.body[1] },
     lengths,
     offsets,
@@ -73,4 +88,15 @@ export function parseIndex(stored: Uint8Array): PackIndex {
       return [Number(view.getBigInt64(at, true)), Number(view.getBigInt64(at + 8, true))];
     },
   };
+}
+
+/** Zigzag differences from frame to frame, all lowest bytes first, then all second bytes, and so on. */
+function readLengths(planes: Uint8Array, frames: number, lengths: Uint32Array): void {
+  const count = lengths.length;
+  for (let i = 0; i < count; i++) {
+    const zigzag =
+      (planes[i]! | (planes[count + i]! << 8) | (planes[2 * count + i]! << 16) | (planes[3 * count + i]! << 24)) >>> 0;
+    const step = (zigzag >>> 1) ^ -(zigzag & 1);
+    lengths[i] = (i % frames === 0 ? 0 : lengths[i - 1]!) + step; // modulo 2 ** 32
+  }
 }

@@ -22,6 +22,8 @@ export interface PackIndex {
   decompositions: number;
   parts: number;
   frames: number;
+  /** Frames a block; the last may have fewer. */
+  blockFrames: number;
   /** Byte offsets from the beginning of the pack. */
   body: { start: number; stop: number };
   /** [parts][frames], flattened: bytes of each part. */
