@@ -113,6 +113,17 @@ def directory_and_footer(entries: Sequence[DirectoryEntry], position: int) -> by
     return directory + footer
 
 
+def pack_version(start: bytes, footer: bytes) -> tuple[int, int]:
+    """(major, minor) as the first 16 and the last 48 bytes of a pack say; raises IntegrityError."""
+    if len(start) != HEADER.size or len(footer) != FOOTER.size or footer[-len(MAGIC) :] != MAGIC:
+        raise IntegrityError("not a pack: the magic number at its end is missing (cut off or another file)")
+    magic, major, minor, _ = HEADER.unpack(start)
+    _, _, _, *version, _ = FOOTER.unpack(footer)
+    if magic != MAGIC or [major, minor] != version:
+        raise IntegrityError("the beginning of the pack is damaged: it and the end differ")
+    return major, minor
+
+
 def directory_span(footer: bytes, size: int) -> tuple[Span, int]:
     """Span and checksum of the directory, from the last 48 bytes of a pack of `size` bytes."""
     if len(footer) != FOOTER.size:

@@ -31,6 +31,7 @@ from imarium.faces.cli.output import (
     size_text,
     warn,
 )
+from imarium.faces.cli.packs import packs
 from imarium.faces.cli.paths import default_home
 from imarium.formats import EXPORTS
 from imarium.ingest import Status, Summary
@@ -43,6 +44,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(packs, name="pack")
 
 
 class RunnableServer(Protocol):
