@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { crc32c } from "../src/pack/crc32c";
 import { parseIndex, PackError } from "../src/pack/index";
 import { decodeFrame, NotDecodableHere, unshuffle, type CodestreamDecoder } from "../src/pack/lanes";
-import { coalesce, levelForScale, levelShape, levelWithin, partsOf, segmentOf, segmentsOf, volumeBytes, volumeRanges, volumeSegments } from "../src/pack/layout";
+import { coalesce, levelForScale, levelShape, levelWithin, partsOf, segmentOf, segmentsOf, volumeBytes, volumeRanges, volumeSegments, wholePart } from "../src/pack/layout";
 import { openJphDecoder } from "../src/pack/openjph";
 import { fromBytes, halfToNumber, itemSize } from "../src/pack/values";
 
@@ -100,7 +100,7 @@ describe("lanes decode every level to the values of the Python decoder", () => {
         for (let frame = 0; frame < index.frames; frame++, at += size) {
           const job = {
             lane: index.lanes[frame]!,
-            parts: partsOf(index, frame, level).map((part) => bytes(part, frame)),
+            parts: partsOf(index, frame, level).map((part) => wholePart(index, part, frame, bytes(part, frame))),
             decompositions: index.decompositions,
             level, rows, columns, samples, dtype,
             params: index.params(frame),
@@ -116,6 +116,21 @@ describe("lanes decode every level to the values of the Python decoder", () => {
       expect(at).toBe(expected.length);
     });
   }
+});
+
+describe("headers of codestreams", () => {
+  it("lie in the index where a series has several frames", () => {
+    const { index, bytes } = open("int16");
+    const heads = Array.from({ length: index.frames }, (_, frame) => index.head(frame));
+    expect(new Set(heads.map((head) => head.join())).size).toBe(index.frames);
+    for (const [frame, head] of heads.entries()) {
+      expect(Array.from(head.subarray(0, 4))).toEqual([0xff, 0x4f, 0xff, 0x51]); // SOC, SIZ
+      expect(Array.from(bytes(0, frame).subarray(0, 2))).toEqual([0xff, 0x90]); // SOT
+    }
+    expect(open("uint8-labels").index.head(0)).toHaveLength(0);
+    expect(open("float64").index.head(0)).toHaveLength(0); // a single frame
+    expect(open("int16", VERSION_1).index.head(0)).toHaveLength(0);
+  });
 });
 
 describe("layout", () => {
@@ -206,7 +221,7 @@ describe("packs of version 1 are read", () => {
         for (let frame = 0; frame < index.frames; frame++, at += size) {
           const values = decodeFrame({
             lane: index.lanes[frame]!,
-            parts: partsOf(index, frame, level).map((part) => bytes(part, frame)),
+            parts: partsOf(index, frame, level).map((part) => wholePart(index, part, frame, bytes(part, frame))),
             decompositions: index.decompositions,
             level, rows, columns, samples, dtype,
             params: index.params(frame),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from imarium.codec.frames import DIGEST_BYTES, PARAMS_BYTES
 from imarium.errors import ImariumError, IntegrityError, InvalidRequestError, LevelError
 from imarium.model import Series
+from imarium.pack.heads import Heads
 
 MAGIC = b"\x89IMP\r\n\x1a\n"
 MAJOR, MINOR = 2, 0
@@ -202,6 +203,8 @@ class SeriesIndex:
     """(parts, frames)"""
     lanes: NDArray[np.uint8] = field(repr=False)
     """(frames,)"""
+    heads: Heads | None = field(repr=False, default=None)
+    """Headers that belong before part 0 of frames."""
 
     @property
     def levels(self) -> int:
@@ -285,6 +288,7 @@ class SeriesIndex:
                 "series": self.series.to_json(),
                 "decompositions": self.decompositions,
                 "block_frames": self.block_frames,
+                "head_bytes": 0 if self.heads is None else len(self.heads.template),
                 "body": self.body,
                 "attachments": self.attachments,
                 "attachments_crc": self.attachments_crc,
@@ -299,6 +303,7 @@ class SeriesIndex:
             _pack_lengths(self.lengths),
             self.checksums.astype("<u4").tobytes(),
             self.lanes.tobytes(),
+            b"" if self.heads is None else self.heads.to_bytes(),
         ]
         raw = b"".join([start, *arrays])
         return compress(raw + struct.pack("<I", crc32c(raw)))
@@ -325,7 +330,9 @@ class SeriesIndex:
         parts = decompositions + 1
         position = -(-(8 + length) // 8) * 8
         sizes = (PARAMS_BYTES * frames, DIGEST_BYTES * frames, 4 * parts * frames, 4 * parts * frames, frames)
-        if position + sum(sizes) + 4 != len(raw) or block_frames < 1:
+        head_bytes = int(facts.get("head_bytes", 0))
+        rest = len(raw) - 4 - position - sum(sizes)
+        if rest < 0 or (rest > 0 and not head_bytes) or block_frames < 1:
             raise IntegrityError("the index of a series has the wrong length")
         slices = []
         for size in sizes:
@@ -350,6 +357,7 @@ class SeriesIndex:
             lengths=lengths,
             checksums=np.frombuffer(slices[3], "<u4").astype(np.uint32).reshape(parts, frames),
             lanes=np.frombuffer(slices[4], np.uint8),
+            heads=Heads.from_bytes(raw[position:-4], head_bytes, frames) if head_bytes else None,
         )
 
 

@@ -153,13 +153,15 @@ class LevelReader:
         return _Held(spans, self._fetch_many(spans) if spans else [])
 
     def _parts(self, number: int, held: _Held) -> list[bytes]:
-        """The parts of a frame out of fetched ranges."""
+        """The parts of a frame out of fetched ranges, the header of its codestream in place."""
         index = self._index
         parts = []
         for part in range(index.parts_at(self._level)):
             content = held.cut(*index.span(part, number))
             if crc32c(content) != index.checksums[part, number]:
                 raise IntegrityError(f"part {part} of frame {number} does not match its checksum")
+            if part == 0 and index.heads is not None:
+                content = index.heads.of(number) + content
             parts.append(content)
         return parts
 

@@ -19,6 +19,7 @@ from blake3 import blake3
 from imarium.codec.frames import EncodedFrame
 from imarium.errors import IntegrityError, StorageError
 from imarium.model import Series
+from imarium.pack.heads import HeadCollector
 from imarium.pack.layout import (
     DirectoryEntry,
     SeriesIndex,
@@ -216,13 +217,15 @@ class PackWriter:
         params, digests, lanes = bytearray(), bytearray(), bytearray()
         start = self._file.position
         waiting = enumerate(frames)
+        heads = HeadCollector(series.frames)
         for first in range(0, series.frames, block):
             with ExitStack() as stack:
                 spools = [stack.enter_context(_Spool(self._folder)) for _ in range(parts)]
                 for number, frame in islice(waiting, min(block, series.frames - first)):
                     if len(frame.parts) != parts:
                         raise IntegrityError("an encoded frame does not fit the series it is added to")
-                    for part, data in enumerate(frame.parts):
+                    stored = (heads.without_head(frame.parts[0]), *frame.parts[1:])
+                    for part, data in enumerate(stored):
                         spools[part].append(data)
                         lengths[part, number] = len(data)
                         checksums[part, number] = crc32c(data)
@@ -248,6 +251,7 @@ class PackWriter:
             lengths=lengths,
             checksums=checksums,
             lanes=np.frombuffer(bytes(lanes), np.uint8),
+            heads=heads.finish(),
         )
         begin = self._file.position
         self._file.write(index.to_bytes())

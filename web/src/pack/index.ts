@@ -11,6 +11,7 @@ interface Facts {
   series: SeriesFacts;
   decompositions: number;
   block_frames?: number;
+  head_bytes?: number;
   body: [number, number];
 }
 
@@ -41,9 +42,7 @@ export function parseIndex(stored: Uint8Array): PackIndex {
   const lengthsAt = paramsAt + 16 * frames + 32 * frames;
   const checksumsAt = lengthsAt + 4 * parts * frames;
   const lanesAt = checksumsAt + 4 * parts * frames;
-  if (lanesAt + frames !== end) {
-    throw new PackError(`the index holds ${end} bytes where ${lanesAt + frames} are expected`);
-  }
+  const head = readHeads(bytes.subarray(lanesAt + frames, end), facts.head_bytes ?? 0, frames);
 
   const count = parts * frames;
   const lengths = new Uint32Array(count);
@@ -82,6 +81,7 @@ export function parseIndex(stored: Uint8Array): PackIndex {
     offsets,
     checksums,
     lanes,
+    head,
     params(frame) {
       const at = paramsAt + 16 * frame;
       if (lanes[frame] === LANE.float) return [view.getFloat64(at, true), view.getFloat64(at + 8, true)];
@@ -99,4 +99,24 @@ function readLengths(planes: Uint8Array, frames: number, lengths: Uint32Array): 
     const step = (zigzag >>> 1) ^ -(zigzag & 1);
     lengths[i] = (i % frames === 0 ? 0 : lengths[i - 1]!) + step; // modulo 2 ** 32
   }
+}
+
+/** A template, which of its bytes vary, those bytes of each frame, and which frames have a header at all. */
+function readHeads(bytes: Uint8Array, length: number, frames: number): (frame: number) => Uint8Array {
+  const template = bytes.subarray(0, length);
+  const positions = Array.from(bytes.subarray(length, 2 * length).entries()).flatMap(([at, varies]) => (varies ? [at] : []));
+  const values = 2 * length;
+  const headed = values + positions.length * frames;
+  const expected = length === 0 ? 0 : headed + frames;
+  if (bytes.length !== expected) {
+    throw new PackError(`the index holds ${bytes.length} bytes of headers where ${expected} are expected`);
+  }
+  return (frame) => {
+    if (length === 0 || !bytes[headed + frame]) return new Uint8Array(0);
+    const head = template.slice();
+    positions.forEach((position, i) => {
+      head[position] = bytes[values + i * frames + frame]!;
+    });
+    return head;
+  };
 }

@@ -37,6 +37,16 @@ export function segmentOf(index: PackIndex, part: number, frame: number): Segmen
   return { part, frame, start, stop: start + index.lengths[i]! };
 }
 
+/** A part as its lane defines it, from its bytes in the pack: the header of a codestream lies in the index. */
+export function wholePart(index: PackIndex, part: number, frame: number, stored: Uint8Array): Uint8Array {
+  const head = part === 0 ? index.head(frame) : new Uint8Array(0);
+  if (head.length === 0) return stored;
+  const whole = new Uint8Array(head.length + stored.length);
+  whole.set(head);
+  whole.set(stored, head.length);
+  return whole;
+}
+
 /** All segments that hold a level of all frames, in the order of the pack. */
 export function volumeSegments(index: PackIndex, level: number): Segment[] {
   const parts = Array.from({ length: lastPart(index, level) + 1 }, (_, part) => part);

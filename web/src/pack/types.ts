@@ -33,6 +33,8 @@ export interface PackIndex {
   /** [parts][frames], flattened: CRC-32C of each part. */
   checksums: Uint32Array;
   lanes: Uint8Array;
+  /** What belongs before part 0 of a frame: the main header of its codestream, or nothing. */
+  head(frame: number): Uint8Array;
   /** The two parameters of a frame: f64 in the float lane, i64 elsewhere. */
   params(frame: number): [number, number];
 }

@@ -8,7 +8,7 @@ import { crc32c } from "../../pack/crc32c";
 import { parseIndex, PackError, type PackIndex } from "../../pack/index";
 import { NotDecodableHere } from "../../pack/lanes";
 import {
-  levelShape, partsOf, volumeRanges, volumeSegments, type Batch, type ByteRange, type Segment,
+  levelShape, partsOf, volumeRanges, volumeSegments, wholePart, type Batch, type ByteRange, type Segment,
 } from "../../pack/layout";
 import { answerOf, RANGES_AT_ONCE } from "../../pack/ranges";
 import { fromBytes, itemSize } from "../../pack/values";
@@ -323,7 +323,9 @@ export class SeriesSource {
     this.decoding.add(name);
     const job = {
       lane: index.lanes[frame]!,
-      parts: partsOf(index, frame, level).map((part) => this.parts.get(this.key(part, frame))!),
+      parts: partsOf(index, frame, level).map((part) =>
+        wholePart(index, part, frame, this.parts.get(this.key(part, frame))!),
+      ),
       decompositions: index.decompositions,
       level,
       rows: index.series.rows,
