@@ -18,7 +18,7 @@ class TestIntegers(LaneConformance):
 
 class TestFloats(LaneConformance):
     dtypes = ("float16", "float32", "float64")
-    lanes = (Lane.AFFINE, Lane.RANKED, Lane.FLOAT, Lane.POLYPHASE)
+    lanes = (Lane.LABELS, Lane.AFFINE, Lane.RANKED, Lane.FLOAT, Lane.POLYPHASE)
 
 
 class TestLabelMaps(LaneConformance):
@@ -144,6 +144,21 @@ def test_label_maps_are_a_third_of_what_gzip_makes_of_them():
 def test_what_only_claims_to_be_a_label_map_is_still_exact():
     noise = np.random.default_rng(0).integers(0, 200, (256, 256)).astype(np.uint8)
     assert roundtrip(noise, label_map=True)[0].lane is Lane.POLYPHASE
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
+def test_label_maps_whose_source_does_not_say_so(dtype):
+    y, x = np.mgrid[:128, :128]
+    frame = ((np.hypot(y - 60, x - 50) < 30) * 3 + (x > 90) * 1.5).astype(dtype)
+    encoded, series, depth = roundtrip(frame)
+    assert encoded.lane is Lane.LABELS
+    np.testing.assert_array_equal(level_of(encoded, series, depth, 2), frame[::4, ::4])
+
+
+def test_a_picture_with_a_constant_row_is_still_a_picture():
+    frame = smooth_frames(1, 128, 96, "uint8")[0]
+    frame[60:70] = 0
+    assert roundtrip(frame)[0].lane is Lane.HTJ2K
 
 
 def test_masks_are_stored_as_labels_whatever_their_type_says():

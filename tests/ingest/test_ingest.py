@@ -175,9 +175,9 @@ def test_a_file_that_disappears_while_it_is_read(archive, phantom, tmp_path, mon
     victim = sorted(source.iterdir())[2]
     encoded = service.encode_frames
 
-    def vanish(*arguments):
+    def vanish(*arguments, **options):
         victim.unlink(missing_ok=True)  # after all headers were read, before any frame
-        return encoded(*arguments)
+        return encoded(*arguments, **options)
 
     monkeypatch.setattr(service, "encode_frames", vanish)
     outcomes = take(archive, source)

@@ -136,12 +136,15 @@ class Client:
         self._http.headers["Authorization"] = f"Bearer {token}"
         return token
 
-    def ingest(self, files: Iterable[Path], collection: str) -> Iterator[dict[str, Any]]:
+    def ingest(self, files: Iterable[Path], collection: str, tier: str = "fast") -> Iterator[dict[str, Any]]:
         """Send files and have them taken in; yields one answer a file, its `number` counting `files`.
+
+        `tier` is fast, or archive for images that are rarely read.
 
         A file that cannot be read, or that the server does not take, is answered as refused.
         """
-        upload = f"/uploads/{self._json('POST', '/uploads', json={'collection': collection})['id']}"
+        opened = self._json("POST", "/uploads", json={"collection": collection, "tier": tier})
+        upload = f"/uploads/{opened['id']}"
         try:
             for number, path in enumerate(files):
                 try:

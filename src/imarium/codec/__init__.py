@@ -9,6 +9,7 @@ from imarium.codec.frames import (
     decompositions_for,
     encode_frame,
     encode_frames,
+    lanes_text,
     pixel_digest,
 )
 from imarium.codec.resample import resample
@@ -22,6 +23,7 @@ __all__ = [
     "decompositions_for",
     "encode_frame",
     "encode_frames",
+    "lanes_text",
     "pixel_digest",
     "resample",
 ]

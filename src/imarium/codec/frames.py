@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,6 +22,8 @@ from imarium.model.series import Frame
 SMALLEST_SIDE = 16
 MOST_DECOMPOSITIONS = 5
 PARAMS_BYTES = 16
+_MOST_PATCH_VALUES, _PATCH_SHARE = 32, 0.9
+"""What makes a picture one of patches: at most so many values, and so many pixels inside patches."""
 DIGEST_BYTES = 32
 
 
@@ -94,6 +96,28 @@ def choose_lane(series: Series, decompositions: int) -> tuple[Lane, str]:
     return Lane.HTJ2K, "integers within 32 bits of one another"
 
 
+_REASONS: Mapping[int, str] = {
+    Lane.HTJ2K: "integers, for any resolution",
+    Lane.POLYPHASE: "values of which no wavelet makes a low resolution: exact samples of every level",
+    Lane.FLOAT: "floating point: an integer preview and the exact values",
+    Lane.AFFINE: "floating point that is integers times a slope",
+    Lane.RANKED: "floating point of few different values",
+    Lane.COMPLEX: "complex numbers: real and imaginary parts as two pictures",
+    Lane.LABELS: "labels, which a wavelet would mix",
+    Lane.SOURCE: "a codestream of another codec, which is smaller",
+}
+
+
+def lanes_text(lanes: Sequence[int]) -> str:
+    """Which lanes the frames of a series took, and why."""
+    counts = Counter(lanes)
+    said = []
+    for lane, count in counts.most_common():
+        share = "" if len(counts) == 1 else f"{count} frames "
+        said.append(f"{share}{Lane(lane).name.lower()}: {_REASONS[lane]}")
+    return "; ".join(said)
+
+
 def encode_frame(
     frame: Frame,
     series: Series,
@@ -147,10 +171,6 @@ def _encode_htj2k(frame: Frame, series: Series, decompositions: int) -> _Encoded
     base = _base(low, high)
     if high - base >= 1 << 31:
         return None
-    if frame.ndim == 2 and _two_valued(frame, low, high):
-        masked = _encode_labels(frame, series, decompositions)
-        if masked is not None:
-            return masked
     values = (frame - frame.dtype.type(base)).astype(np.int32) if base else frame
     rgb = series.photometric == "RGB"
     parts = htj2k.encode(values, decompositions, low=low - base, high=high - base, color_transform=rgb)
@@ -162,10 +182,23 @@ def _base(low: int, high: int) -> int:
     return 0 if low >= -(1 << 31) and high < 1 << 31 else low
 
 
-def _two_valued(frame: Frame, low: int, high: int) -> bool:
-    """A mask: a few rows tell soon if it is none."""
-    some = frame[:: max(1, frame.shape[0] // 8)]
-    return all(bool(((values == low) | (values == high)).all()) for values in (some, frame))
+def _encode_like_labels(frame: Frame, series: Series, decompositions: int) -> _Encoded | None:
+    """Masks and label maps whose source does not say so: few values, in patches."""
+    if frame.ndim != 2 or not _in_patches(frame):
+        return None
+    return _encode_labels(frame, series, decompositions)
+
+
+def _in_patches(frame: Frame) -> bool:
+    """Few different values, and most pixels like both the one before and the one above. A row from the middle
+    tells of most pictures that they are nothing of the kind."""
+    bits = frame.view(f"u{frame.dtype.itemsize}")
+    if np.unique(bits[len(bits) // 2]).size > _MOST_PATCH_VALUES:
+        return False
+    same = (bits[1:, 1:] == bits[:-1, 1:]) & (bits[1:, 1:] == bits[1:, :-1])
+    if np.count_nonzero(same) < _PATCH_SHARE * same.size:
+        return False
+    return np.unique(bits).size <= _MOST_PATCH_VALUES
 
 
 def _encode_labels(frame: Frame, _series: Series, decompositions: int) -> _Encoded | None:
@@ -224,8 +257,8 @@ def _encode_polyphase(frame: Frame, _series: Series, decompositions: int) -> _En
 
 
 _ROADS: Mapping[Lane, tuple[Callable[[Frame, Series, int], _Encoded | None], ...]] = {
-    Lane.HTJ2K: (_encode_htj2k, _encode_polyphase),
-    Lane.FLOAT: (_encode_affine, _encode_ranked, _encode_float),
+    Lane.HTJ2K: (_encode_like_labels, _encode_htj2k, _encode_polyphase),
+    Lane.FLOAT: (_encode_like_labels, _encode_affine, _encode_ranked, _encode_float),
     Lane.COMPLEX: (_encode_complex, _encode_polyphase),
     Lane.LABELS: (_encode_labels, _encode_polyphase),
     Lane.POLYPHASE: (_encode_polyphase,),

@@ -72,6 +72,16 @@ def file_digest(path: Path, limits: Limits) -> str:
     return digest.hexdigest()
 
 
+class OneFile:
+    """For readers of formats whose files stand alone and hold one series."""
+
+    several = False
+
+    def companions(self, _path: Path) -> tuple[Path, ...]:
+        """None."""
+        return ()
+
+
 class Reader(Protocol):
     """Reads files of one format. Recognition looks at content, never at the name."""
 
@@ -79,6 +89,15 @@ class Reader(Protocol):
     batch: bool
     """True if files must be seen together to form series (DICOM): such a reader asks
     `ReadContext.settled`. False if each stands alone; then only files of new content come here."""
+
+    several: bool
+    """True if one file may hold several series."""
+
+    def companions(self, path: Path) -> tuple[Path, ...]:
+        """Files beside `path` that hold its data; none for most formats.
+
+        Raises ImariumError where the header cannot be read, or leads outside its folder.
+        """
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Whether the first 4 KiB of a file say that it is of this format."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from imarium.errors import CorruptFileError, ImariumError, LimitExceededError, UnsupportedFileError
 from imarium.formats._shared import opened, reopened, study_uid_of, uid_of_digest
-from imarium.formats.base import ReadContext, Refusal
+from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.dicom.decoder_client import pool_for
 from imarium.model import Series, SourceFile, SourceSeries
 from imarium.model.series import Frame
@@ -249,7 +249,7 @@ class _Boxes:
     notes: list[str] = field(default_factory=list)
 
 
-class Jpeg2000Reader:
+class Jpeg2000Reader(OneFile):
     """Reads JPEG 2000 (.jp2, .j2k) and HTJ2K (.jph, .jhc) of 1 to 4 components, exactly.
 
     Part 1 up to 16 bits, Part 15 up to 32. Palettes are kept as indices; sYCC of 8 bits stays YBR_FULL.

@@ -104,6 +104,7 @@ class MetaImageReader:
 
     name = "metaimage"
     batch = False
+    several = False
 
     def recognises(self, path: Path, head: bytes) -> bool:  # noqa: ARG002 - content alone decides
         """Whether the content starts with text lines that name the fields of a MetaImage."""

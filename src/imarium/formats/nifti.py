@@ -148,6 +148,7 @@ class NiftiReader:
 
     name = "nifti"
     batch = False
+    several = False
 
     def recognises(self, path: Path, head: bytes) -> bool:  # noqa: ARG002 - content alone decides
         """Whether the content, or what gzip packs, has a NIfTI header: of a single file or of a pair.

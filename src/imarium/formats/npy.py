@@ -31,7 +31,7 @@ from imarium.errors import (
 from imarium.formats._arrays import Part, Payload, Scratch, Span, Spans, StoredArray, frames_of, payload_of
 from imarium.formats._shared import CHUNK, checked_frames, opened, replacing, study_uid_of, uid_of_digest
 from imarium.formats._unpacking import DEFLATE_RATIO, Read, scratch_file, storage_errors, store
-from imarium.formats.base import ReadContext, Refusal
+from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.rendering import to_rgb
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.settings import Limits
@@ -63,7 +63,7 @@ _ZIP_ERRORS = (
 """What zipfile raises for damaged zips."""
 
 
-class NumpyReader:
+class NumpyReader(OneFile):
     """Reads .npy and .npz: booleans, integers, floats and complex numbers, of either byte and axis order.
 
     The last two axes are rows and columns, all before them `Series.dimensions`. uint8 with a last axis of
@@ -72,6 +72,7 @@ class NumpyReader:
 
     name = "npy"
     batch = False
+    several = True
 
     def recognises(self, path: Path, head: bytes) -> bool:  # noqa: ARG002 - content alone decides
         """Whether the content starts as .npy, or as a zip whose first member is named .npy."""

@@ -144,6 +144,7 @@ class NrrdReader:
 
     name = "nrrd"
     batch = False
+    several = False
 
     def recognises(self, path: Path, head: bytes) -> bool:  # noqa: ARG002 - content alone decides
         """Whether the content starts with NRRD's magic line."""

@@ -43,7 +43,7 @@ from imarium.formats._shared import (
     study_uid_of,
     uid_of_digest,
 )
-from imarium.formats.base import ReadContext, Refusal
+from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.rendering import Window, default_window, own_window, render_8bit
 from imarium.formats.scanlines import check_scan_lines
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
@@ -106,7 +106,7 @@ _Inspect: TypeAlias = Callable[[BinaryIO, int, Limits], _Picture]
 _Decode: TypeAlias = Callable[[bytes], NDArray[Any]]
 
 
-class PngReader:
+class PngReader(OneFile):
     """Reads PNG of every bit depth and colour type, exactly.
 
     Grey of 1, 2 or 4 bits is spread over 0 to 255 (as libpng and Pillow do). Palettes are kept as indices
@@ -126,7 +126,7 @@ class PngReader:
         return _read_all("png", paths, context, _inspect_png, _decode_png)
 
 
-class JpegReader:
+class JpegReader(OneFile):
     """Reads JPEG pictures of 8 bits, grey or colour (as RGB), with libjpeg-turbo.
 
     CMYK, 12 bits, lossless and arithmetic coding are refused. EXIF orientation is noted, not applied.

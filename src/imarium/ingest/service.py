@@ -15,7 +15,7 @@ from pathlib import Path
 
 from imarium.access import pseudonym
 from imarium.catalog import Catalog, NewSeries, PackRecord, SeriesRecord
-from imarium.codec import choose_lane, decompositions_for, encode_frames, pixel_digest
+from imarium.codec import Tier, decompositions_for, encode_frames, lanes_text, pixel_digest
 from imarium.codec.frames import EncodedFrame
 from imarium.errors import (
     ConcurrentWriteError,
@@ -25,6 +25,7 @@ from imarium.errors import (
     LimitExceededError,
     RefusedFileError,
     StorageError,
+    UnrecognisedFileError,
     UnsupportedFileError,
 )
 from imarium.formats import dicom, recognise
@@ -62,11 +63,19 @@ class _Stack:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """What belongs to one call of `Ingest.run`."""
+class _Order:
+    """What the caller of `Ingest.run` wants."""
 
     collection: str
     description: str
+    tier: Tier
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What belongs to one call of `Ingest.run`."""
+
+    order: _Order
     watch: Observer
     context: ReadContext
     digests: dict[Path, str]
@@ -80,6 +89,11 @@ class _Run:
     waiting: deque[Outcome] = field(default_factory=deque)
     again: deque[tuple[Reader, list[Path]]] = field(default_factory=deque)
     """Files of series that lost a race in the commit of the open pack."""
+
+    @property
+    def collection(self) -> str:
+        """Where the series belong."""
+        return self.order.collection
 
     def tell(self, outcome: Outcome) -> None:
         """Keep an outcome that was found while a reader was drawing files."""
@@ -105,13 +119,31 @@ class Ingest:
         collection: str,
         description: str = "",
         observer: Observer | None = None,
+        tier: Tier = Tier.FAST,
     ) -> Iterator[Outcome]:
         """Take in files and folders; yields one outcome a file, as soon as it is certain.
 
-        Files of small series wait for the commit of the pack that their series share (`Sharing`).
+        A file that holds several series has an outcome for each. Files of small series wait for the commit
+        of the pack that their series share (`Sharing`). Files that no reader recognises are refused last,
+        unless they belong to a header that lies beside them.
         Raises StorageError only if the archive itself cannot be used; a bad file never raises.
         """
-        watch = observer or Silent()
+        unrecognised: dict[Path, UnrecognisedFileError] = {}
+        for outcome in self._outcomes(
+            paths, _Order(collection, description, tier), observer or Silent(), unrecognised
+        ):
+            unrecognised.pop(outcome.path, None)
+            yield outcome
+        for path, error in unrecognised.items():
+            yield _refused(path, error)
+
+    def _outcomes(
+        self,
+        paths: Iterable[Path],
+        order: _Order,
+        watch: Observer,
+        unrecognised: dict[Path, UnrecognisedFileError],
+    ) -> Iterator[Outcome]:
         by_reader: dict[str, tuple[Reader, list[Path]]] = {}
         sizes: dict[Path, int] = {}
         for found in scan(paths):
@@ -121,6 +153,8 @@ class Ingest:
             try:
                 reader = recognise(found)
                 sizes[found] = found.stat().st_size
+            except UnrecognisedFileError as error:
+                unrecognised[found] = error
             except RefusedFileError as error:
                 yield _refused(found, error)
             except OSError as error:
@@ -129,12 +163,12 @@ class Ingest:
                 by_reader.setdefault(reader.name, (reader, []))[1].append(found)
         watch.found(len(sizes), sum(sizes.values()))
         with closing(OpenPack(self._settings.scratch, self._settings.sharing)) as open_pack:
-            run = self._run(collection, description, watch, sizes, open_pack)
+            run = self._run(order, watch, sizes, open_pack)
             for reader, members in by_reader.values():
                 if reader.batch:
                     yield from self._read(members, reader, run)
                 else:
-                    for path in self._fresh(members, run):
+                    for path in self._fresh(members, run, reader):
                         yield from self._read([path], reader, run)
                 yield from run.told()
             self._commit(run)
@@ -145,14 +179,7 @@ class Ingest:
                 yield from self._read(members, reader, alone)
                 yield from run.told()
 
-    def _run(
-        self,
-        collection: str,
-        description: str,
-        watch: Observer,
-        sizes: dict[Path, int],
-        open_pack: OpenPack,
-    ) -> _Run:
+    def _run(self, order: _Order, watch: Observer, sizes: dict[Path, int], open_pack: OpenPack) -> _Run:
         digests: dict[Path, str] = {}
         context = ReadContext(
             limits=self._settings.limits,
@@ -160,7 +187,7 @@ class Ingest:
             digests=digests,
             settled=lambda files: self._settled(files, run),
         )
-        run = _Run(collection, description, watch, context, digests, sizes, open_pack)
+        run = _Run(order, watch, context, digests, sizes, open_pack)
         return run
 
     def _settled(self, files: Sequence[SourceFile], run: _Run) -> set[Path]:
@@ -174,8 +201,8 @@ class Ingest:
         likely = [file.path for file in files if (file.instance_uid, file.size) in sizes]
         return set(likely).difference(self._fresh(likely, run)) if likely else set()
 
-    def _fresh(self, paths: Sequence[Path], run: _Run) -> Iterator[Path]:
-        """Those files whose content is new; `run` is told of the others.
+    def _fresh(self, paths: Sequence[Path], run: _Run, reader: Reader | None = None) -> Iterator[Path]:
+        """Those files whose content is new, or may be; `run` is told of the others.
 
         The next file is hashed while the caller is busy with one.
         """
@@ -202,12 +229,38 @@ class Ingest:
                     submit()
                 if run.open.holds_file(digest):
                     self._commit(run)
-                if known := self._catalog.known_sources([digest]):
-                    series, place = known[digest]
-                    run.tell(Outcome(path, Status.KNOWN, series, _known_reason(place, run.collection)))
+                known = self._known_file(path, digest, run, reader)
+                if known:
+                    for outcome in known:
+                        run.tell(outcome)
                 else:
                     run.digests[path] = digest
                     yield path
+
+    def _known_file(self, path: Path, digest: str, run: _Run, reader: Reader | None) -> list[Outcome]:
+        """The outcomes of a file, and of the files with its data, if all of it is stored; else none.
+
+        Nothing is said of a file that may hold several series, since only some of them may be stored; nor of
+        a header whose data cannot be read.
+        """
+        digests = {path: digest}
+        if reader is not None:
+            if reader.several:
+                return []
+            try:
+                companions = reader.companions(path)
+                digests |= {one: file_digest(one, self._settings.limits) for one in companions}
+            except (ImariumError, OSError):
+                return []
+        known = self._catalog.known_sources(list(digests.values()))
+        if any(one not in known for one in digests.values()):
+            return []
+        if len({known[one][0] for one in digests.values()}) > 1:
+            return []  # header and data of different series
+        return [
+            Outcome(one, Status.KNOWN, known[found][0], _known_reason(known[found][1], run.collection))
+            for one, found in digests.items()
+        ]
 
     def _read(self, paths: Iterable[Path], reader: Reader, run: _Run) -> Iterator[Outcome]:
         for found in reader.read(paths, run.context):
@@ -343,7 +396,7 @@ class Ingest:
             if self._share(source, series, frames, reader, run):
                 return []
         new = self._write(source, series, source.series.uid, frames)
-        self._catalog.add_series(run.collection, new, run.description)
+        self._catalog.add_series(run.collection, new, run.order.description)
         return _taken(new, new.stored_bytes)
 
     def _share(
@@ -360,14 +413,15 @@ class Ingest:
         if size > self._settings.sharing.series_bytes:
             return False
         files = _digested(source)
-        decompositions, lane = _plan(series)
+        decompositions = decompositions_for(series.rows, series.columns)
         try:
             index, entry = run.open.write(series, decompositions, frames, source.attachments)
         except StorageError:
             self._commit(run)  # makes room, perhaps, for the series to go alone
             return False
         patient = pseudonym(self._secret, source.patient_id)
-        run.open.add(Member(series, source.series.uid, index.levels, lane, entry, files, patient, reader))
+        lanes = lanes_text(index.lanes.tolist())
+        run.open.add(Member(series, source.series.uid, index.levels, lanes, entry, files, patient, reader))
         if run.open.is_full:
             self._commit(run)
         return True
@@ -397,7 +451,7 @@ class Ingest:
                 for member in members
             ]
             try:
-                self._catalog.add_together(run.collection, news, run.description)
+                self._catalog.add_together(run.collection, news, run.order.description)
             except ConcurrentWriteError:
                 self._add_each(members, news, run)
             else:
@@ -413,7 +467,7 @@ class Ingest:
         """Make the series of one stored pack known one by one."""
         for member, new in zip(members, news, strict=True):
             try:
-                self._catalog.add_series(run.collection, new, run.description)
+                self._catalog.add_series(run.collection, new, run.order.description)
             except ConcurrentWriteError:
                 run.again.append((member.reader, member.paths))
             except StorageError as error:
@@ -436,9 +490,17 @@ class Ingest:
         return _taken(new, new.stored_bytes - stack.record.stored_bytes)
 
     def _encoded(self, source: SourceSeries, series: Series, run: _Run) -> Iterator[EncodedFrame]:
-        decompositions, _ = _plan(series)
+        decompositions = decompositions_for(series.rows, series.columns)
         size = sum(file.size for file in source.files)
-        for frame in encode_frames(source.read_frames(), series, decompositions, self._settings.threads):
+        frames = encode_frames(
+            source.read_frames(),
+            series,
+            decompositions,
+            self._settings.threads,
+            codestream=source.codestream,
+            tier=run.order.tier,
+        )
+        for frame in frames:
             run.watch.advanced(size / series.frames)
             yield frame
 
@@ -446,7 +508,7 @@ class Ingest:
         self, source: SourceSeries, series: Series, base_uid: str, frames: Iterable[EncodedFrame]
     ) -> NewSeries:
         """Store a series in a pack of its own."""
-        decompositions, lane = _plan(series)
+        decompositions = decompositions_for(series.rows, series.columns)
         with PackWriter(self._settings.scratch) as writer:
             index = writer.add(series, decompositions, frames, source.attachments)
             entry = writer.entries[0]
@@ -456,7 +518,7 @@ class Ingest:
             series=series,
             base_uid=base_uid,
             levels=index.levels,
-            lane=lane,
+            lane=lanes_text(index.lanes.tolist()),
             stored_bytes=pack.size,
             pack=pack,
             index_span=entry.index,
@@ -470,12 +532,6 @@ class Ingest:
         if self._store.size(key) != pack.size:
             raise StorageError("the store kept another number of bytes than it was given")
         return PackRecord(key, pack.size, pack.digest)
-
-
-def _plan(series: Series) -> tuple[int, str]:
-    """Number of halvings, and why the series takes its lane."""
-    decompositions = decompositions_for(series.rows, series.columns)
-    return decompositions, choose_lane(series, decompositions)[1]
 
 
 def _digested(source: SourceSeries) -> tuple[SourceFile, ...]:

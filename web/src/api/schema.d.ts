@@ -512,6 +512,11 @@ export interface components {
              * @default default
              */
             collection: string;
+            /**
+             * @description archive: smallest, for images that are rarely read.
+             * @default fast
+             */
+            tier: components["schemas"]["Tier"];
         };
         /**
          * PackItem
@@ -785,6 +790,12 @@ export interface components {
             /** Total */
             total: number;
         };
+        /**
+         * Tier
+         * @description What a collection is stored for.
+         * @enum {string}
+         */
+        Tier: "fast" | "archive";
         /**
          * UploadAnswer
          * @description An open upload.

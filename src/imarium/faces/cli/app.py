@@ -18,6 +18,7 @@ from imarium import settings
 from imarium.access.accounts import ADMINISTRATOR
 from imarium.archive import Archive
 from imarium.client import Client
+from imarium.codec import Tier
 from imarium.errors import ImariumError, InvalidRequestError, NotFoundError
 from imarium.faces.cli.backends import Backend, ExportRequest, opened, save_token
 from imarium.faces.cli.output import (
@@ -97,6 +98,10 @@ def _settings(home: Path | None) -> settings.Settings:
 def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders, of any mix of formats.")],
     collection: Annotated[str, typer.Option(help="Where they belong; made if missing.")] = "default",
+    tier: Annotated[
+        Tier,
+        typer.Option(help="archive: smallest (JPEG XL), for images that are rarely read; slow to take in."),
+    ] = Tier.FAST,
     home: Home = None,
     server: Server = None,
     as_json: AsJson = False,
@@ -104,7 +109,7 @@ def ingest(
     """Take files and folders in. Exit status 1 if anything was refused."""
     summary = Summary()
     with _backend(home, server) as backend, ingest_progress(as_json) as observer:
-        for outcome in backend.ingest(paths, collection, observer):
+        for outcome in backend.ingest(paths, collection, observer, tier):
             summary.add(outcome)
             if as_json:
                 emit(

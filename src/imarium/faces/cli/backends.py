@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from imarium.archive import Archive
 from imarium.client import Client
+from imarium.codec import Tier
 from imarium.errors import StorageError
 from imarium.faces.cli.paths import config_folder
 from imarium.formats.base import Refusal
@@ -38,7 +39,7 @@ class ExportRequest:
 class Backend(Protocol):
     """What every command needs, wherever it acts."""
 
-    def ingest(self, paths: list[Path], collection: str, observer: Observer) -> Iterator[Outcome]:
+    def ingest(self, paths: list[Path], collection: str, observer: Observer, tier: Tier) -> Iterator[Outcome]:
         """Take files in."""
 
     def collections(self) -> list[str]:
@@ -66,9 +67,9 @@ class LocalBackend:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
 
-    def ingest(self, paths: list[Path], collection: str, observer: Observer) -> Iterator[Outcome]:
+    def ingest(self, paths: list[Path], collection: str, observer: Observer, tier: Tier) -> Iterator[Outcome]:
         """Take files in."""
-        return self._archive.ingest.run(paths, collection=collection, observer=observer)
+        return self._archive.ingest.run(paths, collection=collection, observer=observer, tier=tier)
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -114,7 +115,7 @@ class RemoteBackend:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def ingest(self, paths: list[Path], collection: str, observer: Observer) -> Iterator[Outcome]:
+    def ingest(self, paths: list[Path], collection: str, observer: Observer, tier: Tier) -> Iterator[Outcome]:
         """Send files and have them taken in."""
         files: list[tuple[Path, int]] = []
         for found in scan(paths):
@@ -134,7 +135,7 @@ class RemoteBackend:
 
         if not files:
             return
-        for answer in self._client.ingest(sent(), collection):
+        for answer in self._client.ingest(sent(), collection, tier):
             yield Outcome(
                 files[answer["number"]][0],
                 Status(answer["status"]),

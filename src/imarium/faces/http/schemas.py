@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from imarium.catalog import CollectionRecord, StudyRecord
+from imarium.codec import Tier
 from imarium.model.geometry import Affine
 
 
@@ -182,6 +183,7 @@ class NewUpload(BaseModel):
     """Opens an upload."""
 
     collection: str = Field(default="default", min_length=1, max_length=200)
+    tier: Tier = Field(default=Tier.FAST, description="archive: smallest, for images that are rarely read.")
 
 
 class UploadAnswer(Schema):

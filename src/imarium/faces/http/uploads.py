@@ -41,7 +41,7 @@ def open_upload(archive: ArchiveDep, user: UserDep, request: NewUpload) -> Uploa
     folder = _root(archive) / identifier
     try:
         (folder / "files").mkdir(parents=True)
-        (folder / _FACTS).write_text(json.dumps({"user": user, "collection": request.collection}))
+        (folder / _FACTS).write_text(json.dumps({"user": user, **request.model_dump(mode="json")}))
     except OSError as error:
         raise StorageError(f"the upload could not be opened: {error.strerror}") from error
     return UploadAnswer(id=identifier)
@@ -75,11 +75,13 @@ async def send_file(
 @router.post("/uploads/{identifier}/ingest", response_class=StreamingResponse, responses=_LINES)
 def ingest(archive: ArchiveDep, user: UserDep, identifier: str) -> StreamingResponse:
     """Take the uploaded files in; answers one JSON object a line and file, then forgets the upload."""
-    folder, collection = _open(archive, user, identifier)
+    folder, request = _open(archive, user, identifier)
 
     def lines() -> Iterator[str]:
         try:
-            for outcome in archive.ingest.run([folder / "files"], collection=collection):
+            for outcome in archive.ingest.run(
+                [folder / "files"], collection=request.collection, tier=request.tier
+            ):
                 yield (
                     OutcomeLine(
                         number=int(outcome.path.name) if outcome.path.name.isdigit() else -1,
@@ -128,12 +130,12 @@ def _root(archive: Archive) -> Path:
     return archive.settings.scratch / "uploads"
 
 
-def _open(archive: Archive, user: str, identifier: str) -> tuple[Path, str]:
-    """Folder and collection of an upload of this user; raises NotFoundError."""
+def _open(archive: Archive, user: str, identifier: str) -> tuple[Path, NewUpload]:
+    """Folder and wishes of an upload of this user; raises NotFoundError."""
     folder = _root(archive) / identifier
     if not _ID.fullmatch(identifier) or not (folder / _FACTS).is_file():
         raise NotFoundError("no such upload")
     facts = json.loads((folder / _FACTS).read_text())
     if facts["user"] != user:
         raise NotFoundError("no such upload")
-    return folder, str(facts["collection"])
+    return folder, NewUpload.model_validate(facts)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from imarium.errors import CorruptFileError, ImariumError, LimitExceededError
-from imarium.formats.base import ReadContext, Refusal
+from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.dicom import header
 from imarium.formats.dicom.attachments import INDEX, attachment_name, stored_instance, write_index
 from imarium.formats.dicom.decoder_client import DecoderPool, pool_for
@@ -25,7 +25,7 @@ from imarium.model import SourceFile, SourceSeries
 from imarium.model.series import Frame
 
 
-class DicomReader:
+class DicomReader(OneFile):
     """Groups DICOM files into series and stacks of frames; see `imarium.formats.base.Reader`.
 
     Compressed frames are decoded once, in the decoder process, before their series is handed out, and wait

@@ -18,7 +18,7 @@ import numpy as np
 
 from imarium.errors import CorruptFileError, ImariumError, LimitExceededError, UnsupportedFileError
 from imarium.formats._shared import opened, parts_of, study_uid_of, uid_of_digest, uid_of_part
-from imarium.formats.base import ReadContext, Refusal
+from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.dicom.decoder_client import DecoderProcess
 from imarium.model import Series, SourceFile, SourceSeries
 from imarium.model.series import Frame
@@ -56,7 +56,7 @@ class Hdf5Process(DecoderProcess):
         return payload
 
 
-class Hdf5Reader:
+class Hdf5Reader(OneFile):
     """Reads HDF5: `kspace` and reconstructions of fastMRI, and other numeric datasets of 2 to 6 dimensions.
 
     The last two dimensions are rows and columns, or rows, columns and colours where the file says so (HDF5
@@ -65,6 +65,7 @@ class Hdf5Reader:
 
     name = "hdf5"
     batch = False
+    several = True
 
     def recognises(self, path: Path, head: bytes) -> bool:  # noqa: ARG002 - content alone decides
         """Whether HDF5's signature is at the start, or after a user block of up to 2 KiB."""

@@ -21,7 +21,7 @@ from imarium.errors import (
     UnsupportedFileError,
 )
 from imarium.formats._shared import opened, parts_of, reopened, study_uid_of, uid_of_digest, uid_of_part
-from imarium.formats.base import ReadContext, Refusal
+from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.jpeg2000 import LOSSY as LOSSY_JPEG2000
 from imarium.formats.tiff import metadata
 from imarium.formats.tiff.directories import MAGICS, Directories, Directory, Tag
@@ -73,7 +73,7 @@ class _Group:
     role: str | None = None
 
 
-class TiffReader:
+class TiffReader(OneFile):
     """Reads TIFF and BigTIFF in strips or tiles: 1 to 64 bits, floats, complex, grey, RGB, RGBA, palettes.
 
     Values stay as stored: bits are 0 and 1, palettes are indices, white-is-zero is MONOCHROME1. JPEG in
@@ -83,6 +83,7 @@ class TiffReader:
 
     name = "tiff"
     batch = False
+    several = True
 
     def recognises(self, path: Path, head: bytes) -> bool:  # noqa: ARG002 - content alone decides
         """Whether the content starts with the header of TIFF or BigTIFF, in either byte order."""
