@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from imarium.faces.cli.app import app, run
 from imarium.ingest.outcome import Silent
+from imarium.testing.dicom_files import make_dataset, write_file
 
 
 class Cli:
@@ -151,6 +152,18 @@ def test_clear_errors(cli, phantom, tmp_path):
     assert error["error"]["code"] == "export-refused"
     assert "formats are" in cli("get", series["nifti"], "--format", "bmp", status=2)
     assert not list(tmp_path.glob("x*"))
+
+
+def test_what_must_be_known_of_an_export_is_said(cli, tmp_path):
+    for number, height in enumerate((1.0, 2.0, 3.0, 4.0, 9.0), 1):
+        pixels = np.full((40, 48), number, np.int16)
+        dataset = make_dataset(pixels, number, ImagePositionPatient=[0.0, 0.0, height])
+        write_file(tmp_path / "in" / str(number), dataset)
+    (uid,) = {line["series"] for line in cli("ingest", tmp_path / "in", "--json")}
+    assert "spacing is uneven" in cli("get", uid, "-o", tmp_path / "x.nii")
+    assert "uneven" not in cli("get", uid, "--even", "-o", tmp_path / "y.nii")
+    assert nibabel.load(tmp_path / "y.nii").shape[2] == 9
+    assert nibabel.load(tmp_path / "x.nii").shape[2] == 5
 
 
 def test_a_nifti_comes_back_byte_for_byte(cli, nifti, tmp_path):

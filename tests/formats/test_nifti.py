@@ -248,6 +248,9 @@ def test_affines(context: ReadContext, tmp_path: Path) -> None:
     broken = _read(_file(tmp_path, _make(srow_x=[np.nan, 0, 0, 0])), context).series
     assert broken.affine is None
     assert "position is unknown" in broken.notes[-1]
+    vast = _read(_file(tmp_path, _make(version=2, srow_x=[1e200, 0, 0, 0])), context).series
+    assert (vast.affine, vast.spacing) == (None, None)
+    assert "position is unknown" in vast.notes[-1]
     flat = _read(_file(tmp_path, _make(srow_z=[0, 0, 0, 0])), context).series
     assert flat.affine is None
     quaternion = _make(sform_code=0, qform_code=1, quatern_b=3.0)

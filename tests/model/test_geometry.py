@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from imarium.model import Series, Volume, level_shape, radiological_turn, rescale_affine, spacing_of
+from imarium.model.geometry import plausible
 
 AXIAL_LPS = ((-0.7, 0, 0, 100), (0, -0.8, 0, 90), (0, 0, 2.5, -50), (0, 0, 0, 1))
 
@@ -120,3 +121,20 @@ def test_views_and_results_lie_nowhere(placed):
     placed += 1
     assert type(placed) is Volume
     assert placed.affine is not None
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1.0, 1e9])
+def test_affines_of_any_real_size_are_plausible(size):
+    assert plausible(np.diag([size, -size, size, 1.0]))
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-10, 5e-324, 1.1e9, 1e200, np.inf, np.nan])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_affines_whose_spacing_overflows_or_vanishes_are_not(value, axis):
+    matrix = np.eye(4)
+    matrix[axis, axis] = value
+    assert not plausible(matrix)
+    if value > 1:
+        moved = np.eye(4)
+        moved[axis, 3] = value
+        assert not plausible(moved)

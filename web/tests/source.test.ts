@@ -178,6 +178,22 @@ describe("source", () => {
     source.dispose();
   });
 
+  it("shows complex numbers as their magnitude, and labels as they are, at every level", async () => {
+    for (const name of ["complex64-affine", "labels-int16"]) {
+      const { series, asked, index, levelValues } = serve(name);
+      for (let level = index.decompositions; level >= 0; level--) {
+        const { source, errors, idle } = open(series, { frame: 1, neighbours: [], level });
+        await idle();
+        expect(errors).toEqual([]);
+        const picture = source.picture(1)!;
+        expect(picture.level).toBe(level);
+        expect(picture.values).toEqual(fromBytes(levelValues(level, 1), index.series.dtype));
+        source.dispose();
+      }
+      expect(asked.some(({ pixels }) => pixels)).toBe(false);
+    }
+  });
+
   it("colours come as RGBA", async () => {
     const { series } = serve("uint8-rgb");
     const { source, idle } = open(series);

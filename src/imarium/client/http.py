@@ -111,8 +111,8 @@ class Client:
     ) -> Path:
         """Download an export into the folder `destination`, under the server's name for it.
 
-        `query` holds format, and level, size, window, full_range, transfer_syntax; `report` takes what the
-        server says must be known of the files.
+        `query` holds format, and level, size, window, full_range, transfer_syntax or even; `report` takes
+        what the server says must be known of the files.
         """
         params = {key: value for key, value in query.items() if value is not None}
         with self._stream("GET", f"/series/{uid}/export", params=params) as response:

@@ -15,6 +15,7 @@ from imarium.errors import (
 )
 from imarium.formats import dicom
 from imarium.formats.base import ReadContext, Reader, Refusal, Writer
+from imarium.formats.dicom import evened
 from imarium.formats.hdf5 import Hdf5Reader
 from imarium.formats.jpeg2000 import Jpeg2000Reader
 from imarium.formats.metaimage import MetaImageReader
@@ -45,6 +46,9 @@ EXPORTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """What each source format can become. Nothing becomes a format that says more than its source knew."""
+
+EVEN = ("nifti", "npy", "ome-zarr")
+"""Formats of volumes, for which tilted or uneven slices may be resampled (`evened`)."""
 
 _REASONS = {
     "dicom": "DICOM names a patient, a study and an acquisition, which only a DICOM source knows",
@@ -157,12 +161,14 @@ def _transfer_syntax(name: str | None) -> dicom.TransferSyntax:
 
 
 __all__ = [
+    "EVEN",
     "EXPORTS",
     "ReadContext",
     "Reader",
     "Refusal",
     "Writer",
     "default_window",
+    "evened",
     "readers",
     "recognise",
     "render_8bit",

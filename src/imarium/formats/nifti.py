@@ -46,9 +46,10 @@ from imarium.formats._unpacking import (
     storage_errors,
 )
 from imarium.formats.base import ReadContext, Refusal
+from imarium.formats.geometry_notes import is_tilted, is_uneven, report_geometry
 from imarium.formats.rendering import check_colours, rescaled, to_rgb
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
-from imarium.model.geometry import Affine, as_affine
+from imarium.model.geometry import Affine, as_affine, plausible
 from imarium.settings import Limits
 
 HEADER = "nifti/header"
@@ -521,11 +522,13 @@ def _affine(header: _Header, dims: tuple[int, ...], notes: list[str]) -> Affine 
             if scale is not None:
                 matrix[:3] *= scale
                 notes.append("the affine was given in metres or micrometres and is kept in mm")
-            usable = bool(np.isfinite(matrix).all()) and np.linalg.det(matrix[:3, :3]) != 0
+            usable = plausible(matrix) and np.linalg.det(matrix[:3, :3]) != 0
     except (HeaderDataError, ValueError, ArithmeticError, np.linalg.LinAlgError):
         usable = False
     if not usable:
-        notes.append("the affine is not a finite, invertible matrix: the volume's position is unknown")
+        notes.append(
+            "the affine is no finite, invertible matrix of a plausible size: the volume's position is unknown"
+        )
         return None
     return as_affine(matrix)
 
@@ -543,7 +546,8 @@ class NiftiWriter:
     A NIfTI source keeps its header, extensions and byte order; at full resolution the uncompressed
     file is the source's own, byte for byte, and at lower resolutions sizes, voxel sizes and positions
     are those of the coarser grid. A DICOM source gets rows from bottom to top, as converters usually
-    do, with an affine that says so, and its slope and intercept as scl_slope and scl_inter. Where these
+    do, with an affine that says so, and its slope and intercept as scl_slope and scl_inter. Slices that
+    are tilted or unevenly spaced are reported, and named in the header's description. Where slopes
     differ between frames, NIfTI has no room for them: values are then written rescaled, as float32.
     """
 
@@ -571,6 +575,7 @@ class NiftiWriter:
                 "pixels are; ask for png or npy"
             )
         head, order, trailer = _prepare(rendition)
+        report_geometry(rendition)
         flip = series.format == "dicom"
         rescale = _must_rescale(series)
         dtype = np.dtype("float32" if rescale else series.dtype).newbyteorder(order)
@@ -697,6 +702,10 @@ def _new_header(series: Series, *, flip: bool) -> bytes:
     header["bitpix"] = np.dtype(dtype).itemsize * 8 * series.samples
     header["pixdim"] = 1
     description = f"Imarium {importlib.metadata.version('imarium')}"
+    if is_uneven(series):
+        description += "; UNEVEN slices (mean step)"
+    if is_tilted(series):
+        description += "; TILTED (see sform)"
     if rescale:
         header["scl_slope"], header["scl_inter"] = 1.0, 0.0
         description += "; rescaled frame by frame"

@@ -25,7 +25,8 @@ from zarr.storage import LocalStore
 
 from imarium.errors import ExportRefusedError, InvalidRequestError, StorageError
 from imarium.formats._shared import checked_frames
-from imarium.formats.rendering import check_colours, is_ybr, to_rgb
+from imarium.formats.geometry_notes import report_geometry
+from imarium.formats.rendering import check_colours, is_ybr, own_window, to_rgb
 from imarium.model import Rendition, Series, level_shape
 from imarium.model.series import Frame
 
@@ -75,6 +76,7 @@ class OmeZarrWriter:
             raise InvalidRequestError(f"{destination.name!r} exists; an OME-Zarr is written to a new folder")
         axes = _Axes.of(rendition.series)
         check_colours(rendition.series)
+        report_geometry(rendition)
         partial = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}.part")
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
@@ -291,12 +293,11 @@ def _omero(series: Series, axes: _Axes, seen: _Range) -> dict[str, Any]:
 
 def _window(series: Series) -> tuple[float, float] | None:
     """The default window as stored values."""
-    if series.window_center is None or series.window_width is None or not series.rescale_slope:
+    window = own_window(series)
+    if window is None or not series.rescale_slope:
         return None
-    edges = (
-        series.window_center - series.window_width / 2,
-        series.window_center + series.window_width / 2,
-    )
+    center, width = window
+    edges = (center - width / 2, center + width / 2)
     low, high = sorted((edge - series.rescale_intercept) / series.rescale_slope for edge in edges)
     return low, high
 

@@ -23,6 +23,21 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Multiply an LPS affine from the left to get RAS, and the other way round."""
 
 
+_MOST_MM = 1e9
+"""A thousand kilometres."""
+_LEAST_MM = 1e-9
+"""A hundred-thousandth of an atom."""
+
+
+def plausible(matrix: NDArray[np.float64]) -> bool:
+    """Whether a 4x4 matrix can be the affine of anything: finite, no larger than 1e9 mm, and voxels of at
+    least 1e-9 mm a side. Beyond that, spacing and positions overflow or vanish in plain arithmetic.
+    """
+    if not np.isfinite(matrix).all() or np.abs(matrix).max() > _MOST_MM:
+        return False
+    return bool(np.linalg.norm(matrix[:3, :3], axis=0).min() >= _LEAST_MM)
+
+
 def as_affine(matrix: NDArray[np.float64]) -> Affine:
     """A 4x4 array as nested tuples (hashable, exact in JSON)."""
     if matrix.shape != (4, 4):

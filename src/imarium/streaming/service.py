@@ -14,7 +14,7 @@ from blake3 import blake3
 from imarium.catalog import Catalog, PackRecord, SeriesRecord
 from imarium.codec import resample
 from imarium.errors import ImariumError, IntegrityError, InvalidRequestError, LevelError, StorageError
-from imarium.formats import EXPORTS, writer_for
+from imarium.formats import EVEN, EXPORTS, evened, writer_for
 from imarium.formats.raster import encode_png
 from imarium.formats.rendering import render_8bit
 from imarium.model import Rendition, Series, Volume, radiological_turn
@@ -158,11 +158,13 @@ class Streaming:
         window: tuple[float, float] | None = None,
         full_range: bool = False,
         transfer_syntax: str | None = None,
+        even: bool = False,
         report: Callable[[str], None] = unheard,
     ) -> list[Path]:
         """Write a series in a format at `destination`, a file or a folder; returns the files written,
         or the one folder of an OME-Zarr.
 
+        `even` resamples slices that are tilted or unevenly spaced onto an even grid with right angles.
         `report` takes what the receiver must know of them, one sentence a call.
 
         Raises ExportRefusedError where the hierarchy forbids it and LevelError for a missing level.
@@ -171,8 +173,13 @@ class Streaming:
         writer = writer_for(
             format_name, record.series, window=window, full=full_range, transfer_syntax=transfer_syntax
         )
+        if even and format_name not in EVEN:
+            raise InvalidRequestError(f"an even grid is for volumes: {', '.join(EVEN)}, not {format_name}")
+        rendition = self.rendition(uid, level=level, size=size, report=report)
+        if even:
+            rendition = evened(rendition, lambda: self.rendition(uid, level=level, size=size).frames)
         try:
-            return writer.write(self.rendition(uid, level=level, size=size, report=report), destination)
+            return writer.write(rendition, destination)
         except OSError as error:
             raise StorageError(f"the export cannot be written: {error.strerror}") from error
 

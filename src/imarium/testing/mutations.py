@@ -18,6 +18,8 @@ _NUMBERS: tuple[int, ...] = (
     *(0, 1, 2, 3, 7, 8, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000),
     *(0xFFFFFFF0, 0xFFFFFFFE, 0xFFFFFFFF, 0x100000000, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1),
 )
+_SMALL_FLOATS = (0.0, -0.0, -1.0, 1e38, -3e38, 1e-45, float("inf"), -float("inf"), float("nan"))
+_FLOATS = (*_SMALL_FLOATS, 1e300, -1e308, 5e-324)
 _TEXTS = (
     b"0",
     b"-1",
@@ -99,6 +101,16 @@ def _nudge_number(data: bytearray, rng: random.Random) -> None:
         struct.pack_into(code, data, start, (number + rng.randint(-20, 20)) % (1 << 8 * width))
 
 
+def _set_float(data: bytearray, rng: random.Random) -> None:
+    """A 32- or 64-bit float set to what arithmetic stumbles over."""
+    code = rng.choice(("<f", ">f", "<d", ">d"))
+    width = struct.calcsize(code)
+    start = _place(data, rng)
+    start -= start % 4
+    number = rng.choice(_FLOATS if width == 8 else _SMALL_FLOATS)
+    data[start : start + width] = struct.pack(code, number)
+
+
 def _set_text(data: bytearray, rng: random.Random) -> None:
     """A decimal number in the header set to something unlikely."""
     found = list(_DIGITS.finditer(bytes(data[:4096])))
@@ -137,6 +149,7 @@ _ATTACKS: tuple[Callable[[bytearray, random.Random], None], ...] = (
     _set_number,
     _set_number,
     _nudge_number,
+    _set_float,
     _set_text,
     _copy_block,
     _remove_block,

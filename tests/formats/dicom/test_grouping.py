@@ -48,6 +48,23 @@ def test_uneven_spacing_is_told(tmp_path, read):
     assert source.series.affine[2][2] == pytest.approx(5 / 3)
 
 
+@pytest.mark.parametrize(
+    ("elements", "step"),
+    [({"PixelSpacing": ["1e200", "1e200"]}, 1.0), ({"PixelSpacing": ["1e-200", "1"]}, 1.0), ({}, 1e300)],
+)
+def test_places_beyond_anything_real_are_unknown(tmp_path, read, elements, step):
+    """Their spacing would be infinite or nothing, which neither JSON nor arithmetic takes."""
+    for number in range(3):
+        place = ["0", "0", f"{number * step:g}"]
+        dataset = make_dataset(slice_of(number), number + 1, ImagePositionPatient=place, **elements)
+        write_file(tmp_path / "in" / str(number), dataset)
+    (source,) = read(tmp_path / "in")
+    assert values_of(source) == [0, 1, 2]
+    assert (source.series.affine, source.series.spacing) == (None, None)
+    (note,) = source.series.notes
+    assert "position is unknown" in note
+
+
 def test_localizer_in_three_planes(tmp_path, read):
     planes = ([1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1])
     for number, plane in enumerate(planes):

@@ -38,7 +38,15 @@ def stored_as(source, color=None):
             yield Codestream(b"".join(parts), low, high)
 
     said = []
-    return Rendition(series, series, source.read_frames(), source.attachments, streams, said.append), said
+    rendition = Rendition(
+        series,
+        series,
+        source.read_frames(),
+        source.attachments,
+        codestreams=streams,
+        report=said.append,
+    )
+    return rendition, said
 
 
 def elements(dataset):

@@ -1066,6 +1066,8 @@ export interface operations {
                 compress?: boolean;
                 /** @description DICOM: explicit unless said */
                 transfer_syntax?: ("explicit" | "htj2k") | null;
+                /** @description NIfTI, NPY, OME-Zarr: resample tilted or uneven slices to an even grid */
+                even?: boolean;
             };
             header?: never;
             path: {

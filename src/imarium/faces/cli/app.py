@@ -231,6 +231,9 @@ def get(
     transfer_syntax: Annotated[
         str | None, typer.Option(help="DICOM: explicit (uncompressed, the default) or htj2k.")
     ] = None,
+    even: Annotated[
+        bool, typer.Option(help="NIfTI, NPY, OME-Zarr: resample tilted or uneven slices to an even grid.")
+    ] = False,
     home: Home = None,
     server: Server = None,
     as_json: AsJson = False,
@@ -238,7 +241,7 @@ def get(
     """Write a series in a format, at a level or a size."""
     if format_name not in FORMATS:
         raise InvalidRequestError(f"formats are {', '.join(FORMATS)}, not {format_name!r}")
-    request = ExportRequest(series, format_name, level, size, window, full_range, transfer_syntax)
+    request = ExportRequest(series, format_name, level, size, window, full_range, transfer_syntax, even)
     notes: list[str] = []
     with _backend(home, server) as backend:
         files = backend.export(request, output, notes.append)

@@ -34,6 +34,7 @@ class ExportRequest:
     window: str | None
     full_range: bool
     transfer_syntax: str | None = None
+    even: bool = False
 
 
 class Backend(Protocol):
@@ -99,6 +100,7 @@ class LocalBackend:
                 window=None if request.window is None else parse_window(request.window),
                 full_range=request.full_range,
                 transfer_syntax=request.transfer_syntax,
+                even=request.even,
                 report=report,
             )
 
@@ -170,6 +172,7 @@ class RemoteBackend:
                 window=request.window,
                 full_range=request.full_range or None,
                 transfer_syntax=request.transfer_syntax,
+                even=request.even or None,
                 report=report,
                 compress=draft.name.endswith(".gz") if request.format_name == "nifti" else None,
             )

@@ -150,6 +150,9 @@ def export(
     transfer_syntax: Annotated[
         Literal["explicit", "htj2k"] | None, Query(description="DICOM: explicit unless said")
     ] = None,
+    even: Annotated[
+        bool, Query(description="NIfTI, NPY, OME-Zarr: resample tilted or uneven slices to an even grid")
+    ] = False,
 ) -> FileResponse:
     """A series in a format; several files, and a folder, come as one zip.
 
@@ -171,6 +174,7 @@ def export(
             window=None if window is None else parse_window(window),
             full_range=full_range,
             transfer_syntax=transfer_syntax,
+            even=even,
             report=notes.append,
         )
         target = gather(files, folder)

@@ -4,7 +4,7 @@ The modules, from the file inwards: `guard` imports pydicom without its GPL plug
 up to its pixel data; `pixels` checks the Image Pixel module and reads native frames; `decoder_client` and
 `decoder_process` decode compressed ones; `dicomdir` reads tables of contents; `mosaic` and `geometry` say
 where frames lie; `instance` is what is known of a file; `grouping` makes stacks; `frames` delivers them;
-`attachments` is what the pack keeps; `reader`, `merging` and `writer` are what others call.
+`attachments` is what the pack keeps; `reader`, `merging`, `even` and `writer` are what others call.
 `instance_header`, `encapsulating` and `codestreams` are the writer's.
 """
 
@@ -12,6 +12,7 @@ from imarium.formats.dicom import guard  # isort: skip - must come before anythi
 
 from imarium.formats.dicom.attachments import instance_frames
 from imarium.formats.dicom.dicomdir import Places, TableOfContentsError
+from imarium.formats.dicom.even import evened
 from imarium.formats.dicom.merging import compatible, merge
 from imarium.formats.dicom.reader import DicomReader
 from imarium.formats.dicom.writer import DicomWriter, TransferSyntax
@@ -23,6 +24,7 @@ __all__ = [
     "TableOfContentsError",
     "TransferSyntax",
     "compatible",
+    "evened",
     "guard",
     "instance_frames",
     "merge",

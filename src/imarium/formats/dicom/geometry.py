@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imarium.model.geometry import LPS_TO_RAS, Affine, as_affine
+from imarium.formats.geometry_notes import TILTED, UNEVEN
+from imarium.model.geometry import LPS_TO_RAS, Affine, as_affine, plausible
 
 SAME_PLACE = 1e-3
 """Positions closer than this along the normal (mm) are the same."""
@@ -106,7 +107,10 @@ def arrange(places: Sequence[Place]) -> Grid:
 
 
 def stack_affine(slices: Sequence[Place]) -> Affine | None:
-    """RAS+ affine of a volume's slices, in order. The slice step is the mean step, shear included."""
+    """RAS+ affine of a volume's slices, in order. The slice step is the mean step, shear included.
+
+    None if they are not placed, or at no place that exists.
+    """
     head, tail = slices[0], slices[-1]
     if head.position is None or tail.position is None or head.orientation is None or head.spacing is None:
         return None
@@ -121,13 +125,17 @@ def stack_affine(slices: Sequence[Place]) -> Affine | None:
     lps[:3, 1] = column * head.spacing[0]
     lps[:3, 2] = step
     lps[:3, 3] = first
-    return as_affine(LPS_TO_RAS @ lps)
+    return as_affine(LPS_TO_RAS @ lps) if plausible(lps) else None
 
 
 def stack_notes(slices: Sequence[Place]) -> list[str]:
     """What a volume's geometry needs said: uneven steps, gantry tilt."""
     orientation = slices[0].orientation
-    if len(slices) < 2 or orientation is None:
+    if orientation is None:
+        return []
+    if slices[0].placed and stack_affine(slices) is None:
+        return ["Positions or sizes are beyond anything real: the volume's position is unknown."]
+    if len(slices) < 2:
         return []
     positions = np.asarray([place.position for place in slices], dtype=np.float64)
     steps = np.diff(positions, axis=0)
@@ -138,13 +146,13 @@ def stack_notes(slices: Sequence[Place]) -> list[str]:
     notes = []
     if float(np.max(np.abs(gaps - mean_gap))) > max(0.02 * mean_gap, 2 * SAME_PLACE):
         notes.append(
-            f"Slice spacing is uneven: {gaps.min():.3g} to {gaps.max():.3g} mm between slices; "
+            f"{UNEVEN}: {gaps.min():.3g} to {gaps.max():.3g} mm between slices; "
             f"the affine uses the mean, {mean_gap:.4g} mm."
         )
     angle = float(np.degrees(np.arctan2(np.linalg.norm(mean - (mean @ normal) * normal), mean @ normal)))
     if angle > 0.1:
         notes.append(
-            f"Gantry tilt: slices are sheared by {angle:.2f} degrees against their normal; "
+            f"{TILTED}: slices are sheared by {angle:.2f} degrees against their normal; "
             f"the affine includes the shear."
         )
     return notes

@@ -3,7 +3,7 @@
 import createOpenJph from "@cornerstonejs/codec-openjph";
 import wasmUrl from "@cornerstonejs/codec-openjph/wasm?url";
 
-import { decodeFrame, NotDecodableHere, type CodestreamDecoder, type DecodeJob } from "../../pack/lanes";
+import { decodeFrame, needsCodestreams, NotDecodableHere, type CodestreamDecoder, type DecodeJob } from "../../pack/lanes";
 import { openJphDecoder } from "../../pack/openjph";
 import { toRgba } from "./colour";
 
@@ -36,8 +36,7 @@ const noCodec: CodestreamDecoder = () => {
 
 async function answer({ id, job, photometric, bits }: DecodeRequest): Promise<DecodeAnswer> {
   try {
-    const needsCodec = job.lane === 1 || (job.lane === 3 && job.level > 0);
-    const values = decodeFrame(job, needsCodec ? await codec() : noCodec);
+    const values = decodeFrame(job, needsCodestreams(job) ? await codec() : noCodec);
     if (job.samples === 1) return { id, ok: true, values: values as ArrayBufferView<ArrayBuffer>, rgba: false };
     const rgba = toRgba(values, job.samples, photometric, bits) as Uint8ClampedArray<ArrayBuffer>;
     return { id, ok: true, values: rgba, rgba: true };
