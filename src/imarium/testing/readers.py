@@ -26,21 +26,23 @@ _LIAR_BYTES = 32 << 20
 """Most memory that refusing a small file that lies may take."""
 
 
-def read_one(reader: Reader, path: Path, context: ReadContext) -> tuple[SourceSeries, list[Frame]] | str:
-    """The one series of a file with its frames; or the message of why it was refused, or failed.
+def read_all(
+    reader: Reader, path: Path, context: ReadContext
+) -> list[tuple[SourceSeries, list[Frame]]] | str:
+    """The series of a file, each with its frames; or the message of why one was refused, or failed.
 
     Checks that nothing else than the protocol of `Reader` allows has happened.
     """
     found = list(reader.read([path], context))
     assert found, "a file became neither a series nor a refusal"
-    if isinstance(found[0], Refusal):
-        assert len(found) == 1
-        assert found[0].path == path
-        assert isinstance(found[0].error, ImariumError)
-        return str(found[0].error)
-    assert len(found) == 1, "a sample holds one series"
+    assert len(found) == 1 or reader.several, "the reader's files hold one series each"
+    for item in found:
+        if isinstance(item, Refusal):
+            assert item.path == path
+            assert isinstance(item.error, ImariumError)
+            return str(item.error)
     try:
-        return found[0], list(found[0].read_frames())
+        return [(item, list(item.read_frames())) for item in found if isinstance(item, SourceSeries)]
     except ImariumError as error:
         return str(error)
 
@@ -55,6 +57,22 @@ def check_frames(source: SourceSeries, frames: Sequence[Frame]) -> None:
         assert frame.dtype == np.dtype(series.dtype)
         assert frame.dtype.isnative
         assert frame.flags.c_contiguous
+
+
+def check_files(sources: Sequence[SourceSeries], files: Sequence[Path]) -> None:
+    """The series of a sample come from all of its files, and no byte counts twice.
+
+    The last series carries the files' own digests: with these in the catalog everything else is there too.
+    """
+    own = {file.name: (blake3(content := file.read_bytes()).hexdigest(), len(content)) for file in files}
+    *others, last = sources
+    assert {file.path.name: (file.digest, file.size) for file in last.files} == own
+    parts = [file for source in others for file in source.files]
+    assert {file.path.name for file in parts} <= set(own)
+    assert sum(file.size for file in parts) == 0
+    digests = [file.digest for source in sources for file in source.files]
+    assert len(set(digests)) == len(digests)
+    assert len({source.series.uid for source in sources}) == len(sources)
 
 
 def check_message(message: str, *paths: Path) -> None:
@@ -118,24 +136,20 @@ class ReaderConformance:
     ) -> None:
         """Shape, type and number; the same again; the digest is BLAKE3 of the file."""
         for path in samples.small(folder):
-            read = read_one(reader, path, context)
+            read = read_all(reader, path, context)
             assert not isinstance(read, str), (path.name, read)
-            source, frames = read
-            check_frames(source, frames)
-            again = list(source.read_frames())
-            check_frames(source, again)
-            other = read_one(reader, path, context)
+            other = read_all(reader, path, context)
             assert not isinstance(other, str)
-            assert other[0].series == source.series
-            for one, two, three in zip(frames, again, other[1], strict=True):
-                assert one.tobytes() == two.tobytes() == three.tobytes()
-            digests = {file.path.name: (file.digest, file.size) for file in source.files}
-            contents = {file.name: file.read_bytes() for file in _files_of(path)}
-            expected = {
-                name: (blake3(content).hexdigest(), len(content)) for name, content in contents.items()
-            }
-            assert digests == expected
-            assert source.series.format in {each.name for each in readers()}
+            for (source, frames), (same, third) in zip(read, other, strict=True):
+                check_frames(source, frames)
+                again = list(source.read_frames())
+                check_frames(source, again)
+                assert same.series == source.series
+                for copies in zip(frames, again, third, strict=True):
+                    assert len({frame.tobytes() for frame in copies}) == 1
+                assert source.series.format in {each.name for each in readers()}
+            check_files([source for source, _ in read], _files_of(path))
+            assert {path, *reader.companions(path)} == set(_files_of(path))
 
     def test_truncated_files_are_refused(
         self, samples: Samples, reader: Reader, folder: Path, context: ReadContext, tmp_path: Path
@@ -147,7 +161,7 @@ class ReaderConformance:
                 for cut in {len(content) * part // 16 for part in range(16)} | {1}:
                     copy = _whole_sample(path, tmp_path / "cut")
                     (copy.parent / file.name).write_bytes(content[:cut])
-                    reason = read_one(reader, copy, context)
+                    reason = read_all(reader, copy, context)
                     assert isinstance(reason, str), f"{file.name} cut to {cut} of {len(content)} was read"
                     check_message(reason, copy)
 
@@ -160,7 +174,7 @@ class ReaderConformance:
         for path in paths:
             tracemalloc.start()
             try:
-                reason = read_one(reader, path, context)
+                reason = read_all(reader, path, context)
                 _, peak = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
@@ -176,7 +190,7 @@ class ReaderConformance:
         empty.write_bytes(b"")
         inner.mkdir()
         for path in (empty, missing, inner):
-            reason = read_one(reader, path, context)
+            reason = read_all(reader, path, context)
             assert isinstance(reason, str)
             check_message(reason, path)
 
@@ -223,20 +237,22 @@ class ReaderConformance:
     ) -> None:
         """Either exactly the frames that were there, or an ImariumError; never others."""
         for number, path in enumerate(samples.small(folder)):
-            expected = read_one(reader, path, context)
+            expected = read_all(reader, path, context)
             assert not isinstance(expected, str)
             for change in ("gone", "cut", "replaced"):
                 copy = _whole_sample(path, tmp_path / f"{change}{number}")
-                (source,) = reader.read([copy], context)
-                assert isinstance(source, SourceSeries)
+                sources = list(reader.read([copy], context))
+                assert all(isinstance(source, SourceSeries) for source in sources)
                 for file in copy.parent.iterdir():
                     content = file.read_bytes()
                     file.unlink()
                     if change != "gone":
                         file.write_bytes(content[: len(content) // 2] if change == "cut" else content[::-1])
-                try:
-                    frames = list(source.read_frames())
-                except ImariumError as error:
-                    check_message(str(error), copy)
-                    continue
-                assert [frame.tobytes() for frame in frames] == [frame.tobytes() for frame in expected[1]]
+                for source, (_, frames) in zip(sources, expected, strict=True):
+                    assert isinstance(source, SourceSeries)
+                    try:
+                        got = [frame.tobytes() for frame in source.read_frames()]
+                    except ImariumError as error:
+                        check_message(str(error), copy)
+                        continue
+                    assert got == [frame.tobytes() for frame in frames]
