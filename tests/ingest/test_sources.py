@@ -1,6 +1,5 @@
 """Sources that come compressed, in pieces or with several series, and what is kept of them."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
