@@ -14,6 +14,7 @@ SCRIPTS = {
     "memory": "memory.py",
     "rewrap": "rewrap.py",
     "small-series": "small_series.py",
+    "blocks": "blocks.py",
 }
 HEAD = """\
 # Measurements

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from typer.main import get_command
 
@@ -22,10 +24,19 @@ TARGET = Path(__file__).parent.parent / "docs" / "reference"
 NOTE = "<!-- Made by scripts/make_reference.py; do not edit. -->\n"
 
 
+def _commands(group: Any) -> Iterator[tuple[str, Any]]:
+    """Names and commands, those of a group by both names."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {inner}", found) for inner, found in _commands(command))
+        else:
+            yield name, command
+
+
 def command_line() -> str:
     """Every command with its options."""
     lines = [NOTE, "# Command line\n"]
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in _commands(get_command(app)):
         lines.append(f"## imarium {name}\n\n{inspect.cleandoc(command.help or '')}\n")
         lines.append("| option | meaning |\n|---|---|")
         for parameter in command.params:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import imarium
+from imarium.client import http
 from imarium.errors import AuthenticationError, LevelError, NotFoundError, TransportError
 from imarium.model import Volume
+from imarium.pack import layout
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def test_a_level_is_one_range_request_of_just_its_bytes(live, uid):
         volume = series.volume(level=1)
         assert len(seen) == 1
         request, content = seen[0]
-        start, stop = series.index.span(1)
+        ((start, stop),) = series.index.spans(1)
         assert request.headers["Range"] == f"bytes={start}-{stop - 1}"
         assert len(content) == stop - start < series.index.level_bytes(0) / 2
     assert isinstance(volume, Volume)
@@ -43,6 +45,27 @@ def test_a_level_is_one_range_request_of_just_its_bytes(live, uid):
 def test_full_resolution_is_exact(live, uid):
     with imarium.connect(live.url) as db:
         np.testing.assert_array_equal(db.series(uid).volume(), live.archive.streaming.volume(uid))
+
+
+def test_a_level_of_several_blocks_is_one_request_of_several_ranges(live, phantom, monkeypatch):
+    monkeypatch.setattr(layout, "MOST_BLOCK_FRAMES", 4)
+    (uid,) = {outcome.series for outcome in live.archive.ingest.run([phantom / "dicom"], collection="c")}
+    with imarium.connect(live.url) as db:
+        series = db.series(uid)
+        spans = series.index.spans(1)
+        assert len(spans) == 3
+        assert series.metadata["level_details"][1]["ranges"] == [list(span) for span in spans]
+        assert series.index.spans(0) == [series.index.body]
+        requests = []
+        db._http.event_hooks["request"].append(requests.append)
+        volume = series.volume(level=1)
+        asked = ",".join(f"{start}-{stop - 1}" for start, stop in spans)
+        assert [request.headers["Range"] for request in requests] == [f"bytes={asked}"]
+        np.testing.assert_array_equal(volume, live.archive.streaming.volume(uid, 1))
+        requests.clear()
+        monkeypatch.setattr(http, "_RANGES_AT_ONCE", 2)
+        np.testing.assert_array_equal(series.volume(level=1), volume)
+        assert len(requests) == 2
 
 
 def test_lists(live, uid):

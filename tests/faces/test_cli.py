@@ -203,11 +203,14 @@ def test_home_from_the_environment(phantom, tmp_path):
 
 
 def test_every_command_knows_json_and_helps():
-    group = get_command(app)
-    assert set(group.commands) == {
-        "ingest", "ls", "show", "get", "verify", "samples", "serve", "login", "reset-password", "version",
+    commands = dict(get_command(app).commands)
+    for name, command in commands.pop("pack").commands.items():
+        commands[f"pack {name}"] = command
+    assert set(commands) == {
+        "ingest", "ls", "show", "get", "verify", "pack inspect", "samples", "serve", "login",
+        "reset-password", "version",
     }  # fmt: skip
-    for name, command in group.commands.items():
+    for name, command in commands.items():
         assert any("--json" in parameter.opts for parameter in command.params), name
         assert command.help, name
 
@@ -402,3 +405,29 @@ def test_serve_beyond_this_machine_says_so(tmp_path):
         ):
             assert httpx.get(address + path, headers={"Host": name}).status_code == status
         server.terminate()
+
+
+def test_looking_into_a_pack_file(local, phantom, tmp_path):
+    local("ingest", phantom, "--json")
+    (pack,) = (tmp_path / "home" / "objects").rglob("*.imp")
+    free = Cli()  # no archive is needed
+    head, *series = free("pack", "inspect", pack, "--json", "--verify")
+    assert set(head) == {"pack", "version", "bytes", "digest", "digest_ok", "count"}
+    assert (head["version"], head["digest_ok"], head["count"]) == ("2.0", True, 2)
+    assert {one["format"]: one["shape"] for one in series} == {"dicom": [12, 96, 96], "nifti": [12, 96, 96]}
+    assert all(one["error"] is None for one in series)
+    (dicom,) = [one for one in series if one["format"] == "dicom"]
+    assert dicom["levels"][0]["bytes"] == dicom["body_bytes"]
+    assert dicom["lanes"][0]["frames"] == 12
+    text = free("pack", "inspect", pack, "--verify")
+    assert "as its name says" in text
+    assert text.count("every frame decodes to its digest") == 2
+    data = bytearray(pack.read_bytes())
+    data[40] ^= 1
+    pack.write_bytes(data)
+    head, *series = free("pack", "inspect", pack, "--json", "--verify", status=1)
+    assert head["digest_ok"] is False
+    assert sum(one["error"] is not None for one in series) == 1
+    assert "damaged" in free("pack", "inspect", pack, "--verify", status=1)
+    (error,) = free("pack", "inspect", phantom / "phantom.nii.gz", "--json", status=2)
+    assert "not a pack" in error["error"]["message"]

@@ -7,6 +7,8 @@ import logging
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from email.parser import BytesParser
+from email.policy import HTTP
 
 import httpx
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from imarium.faces.http import create_app, listening
+from imarium.faces.http import create_app, listening, pixels
 from imarium.pack import SeriesIndex
 
 
@@ -46,7 +48,10 @@ def test_lists_and_details(http, stored):
     assert detail["exports"] == ["dicom", "nifti", "png", "npy", "ome-zarr"]
     levels = detail["level_details"]
     assert [level["level"] for level in levels] == [0, 1, 2]
-    assert levels[0]["stop"] - levels[0]["start"] == levels[0]["bytes"] > levels[2]["bytes"]
+    for level in levels:
+        ((start, stop),) = level["ranges"]
+        assert stop - start == level["bytes"]
+    assert levels[0]["bytes"] > levels[2]["bytes"]
 
 
 def test_ranges_of_a_pack(http, stored, live):
@@ -64,7 +69,7 @@ def test_ranges_of_a_pack(http, stored, live):
     for unsatisfiable in (f"bytes={size}-", "bytes=-0"):
         answer = http.get(url, headers={"Range": unsatisfiable})
         assert (answer.status_code, answer.headers["content-range"]) == (416, f"bytes */{size}")
-    for ignored in ("bytes=5-2", "lines=1-2", "bytes=-", "bytes=0-1,5-6"):
+    for ignored in ("bytes=5-2", "lines=1-2", "bytes=-", "bytes=", "bytes=0-1,x-6", "bytes=0-1,9-3"):
         assert http.get(url, headers={"Range": ignored}).status_code == 200
     head = http.head(url)
     assert (head.headers["content-length"], head.content) == (str(size), b"")
@@ -72,6 +77,62 @@ def test_ranges_of_a_pack(http, stored, live):
     stale = http.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
     assert stale.status_code == 200
     assert http.get("/api/v1/packs/aa/none.imp").status_code == 404
+
+
+def test_several_ranges_of_a_pack(http, stored):
+    url = http.get(f"/api/v1/series/{stored['dicom']}").json()["pack"]["url"]
+    whole = http.get(url)
+    size, etag = len(whole.content), whole.headers["etag"]
+    header = {"Range": f"bytes=100-199, 4-7,,{size}-{size + 9} ,\t-5", "If-Range": etag}
+    answer = http.get(url, headers=header)
+    assert answer.status_code == 206
+    assert answer.headers["etag"] == etag
+    assert "immutable" in answer.headers["cache-control"]
+    assert "content-range" not in answer.headers
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    # The standard library's parser of MIME messages, as a second opinion.
+    message = BytesParser(policy=HTTP).parsebytes(
+        b"Content-Type: " + answer.headers["content-type"].encode() + b"\r\n\r\n" + answer.content
+    )
+    assert message.get_content_type() == "multipart/byteranges"
+    assert not message.defects
+    parts = [(part["Content-Range"], part.get_payload(decode=True)) for part in message.iter_parts()]
+    spans = [(4, 8), (100, 200), (size - 5, size)]  # one of four cannot be satisfied
+    assert parts == [(f"bytes {a}-{b - 1}/{size}", whole.content[a:b]) for a, b in spans]
+    head = http.head(url, headers=header)
+    assert (head.status_code, head.content) == (206, b"")
+    for name in ("content-length", "content-type", "etag"):
+        assert head.headers[name] == answer.headers[name]
+    stale = http.get(url, headers=header | {"If-Range": '"other"'})
+    assert (stale.status_code, stale.content) == (200, whole.content)
+    assert http.get(url, headers=header | {"If-None-Match": etag}).status_code == 304
+    joined = http.get(url, headers={"Range": "bytes=10-19,0-9,15-29"})
+    assert joined.headers["content-range"] == f"bytes 0-29/{size}"
+    assert joined.content == whole.content[:30]
+    none = http.get(url, headers={"Range": f"bytes={size}-,-0"})
+    assert (none.status_code, none.headers["content-range"]) == (416, f"bytes */{size}")
+
+
+def test_the_number_of_ranges_is_bounded(http, stored):
+    url = http.get(f"/api/v1/series/{stored['dicom']}").json()["pack"]["url"]
+    asked = [f"{10 * number}-{10 * number}" for number in range(257)]
+    most = http.get(url, headers={"Range": "bytes=" + ",".join(asked[:256])})
+    assert most.status_code == 206
+    assert most.content.count(b"Content-Range") == 256
+    assert http.get(url, headers={"Range": "bytes=" + ",".join(asked)}).status_code == 416
+    # The same bytes again and again are sent once.
+    again = http.get(url, headers={"Range": "bytes=" + ",".join(["0-"] * 256)})
+    assert len(again.content) == int(again.headers["content-range"].rpartition("/")[2])
+
+
+def test_large_answers_of_several_ranges_are_streamed(http, stored, monkeypatch):
+    monkeypatch.setattr(pixels, "_CHUNK_BYTES", 64)
+    url = http.get(f"/api/v1/series/{stored['dicom']}").json()["pack"]["url"]
+    whole = http.get(url).content
+    answer = http.get(url, headers={"Range": "bytes=0-999,2000-2999"})
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    assert whole[:1000] in answer.content
+    assert whole[2000:3000] in answer.content
 
 
 def test_index_and_pixels(http, stored, live):
@@ -308,7 +369,7 @@ def test_damage_is_answered_and_never_told(http, stored, live, caplog):
 
     def damaged(frame):
         data = bytearray(whole)
-        data[int(index.offsets[frame])] ^= 255
+        data[index.span(0, frame)[0]] ^= 255
         path.write_bytes(data)
 
     damaged(0)

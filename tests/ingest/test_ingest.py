@@ -335,11 +335,11 @@ def test_an_image_beyond_memory_is_refused_and_the_next_is_taken(archive, nifti,
     encode = service.encode_frames
     calls = []
 
-    def first_fails(*arguments):
+    def first_fails(*arguments, **options):
         calls.append(1)
         if len(calls) == 1:
             raise MemoryError
-        return encode(*arguments)
+        return encode(*arguments, **options)
 
     monkeypatch.setattr(service, "encode_frames", first_fails)
     outcomes = take(archive, nifti, phantom / "phantom.nii.gz")

@@ -197,10 +197,10 @@ def test_a_bad_file_harms_no_other(archive, pictures, monkeypatch):
     encode = service.encode_frames
     failures = iter([None, MemoryError(), None, service.IntegrityError("does not decode")])
 
-    def some_fail(frames, *arguments):
+    def some_fail(frames, *arguments, **options):
         if error := next(failures, None):
             raise error
-        return encode(frames, *arguments)
+        return encode(frames, *arguments, **options)
 
     monkeypatch.setattr(service, "encode_frames", some_fail)
     outcomes = {outcome.path.name: outcome for outcome in take(archive, pictures)}

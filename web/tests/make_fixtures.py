@@ -5,6 +5,8 @@
 Each case gives NAME.pack, NAME.bin (all frames of level 0, then of level 1, ..., little-endian) and an
 entry in cases.json, with the lanes that were chosen and the SHA-256 of NAME.bin (which is left out where it
 is large). The expected values come from the Python decoder.
+
+fixtures-v1/ holds some that the writer of version 1 of the format made; they are never made anew.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from imarium.model import Series
 from imarium.pack import PackWriter
 
 OUT = Path(__file__).parent / "fixtures"
+BLOCKS = {"int16-blocks": 2}
+"""Frames a block, where a series has several."""
 
 
 def pattern(frames: int, rows: int, columns: int, samples: int) -> np.ndarray:
@@ -104,6 +108,7 @@ def cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
         "int64-labels": (labels[:2, :40, :41].astype(np.int64) * 1000 - 5, {"label_map": True}),
         "float32": (floats, {}),
         "float64": (floats[:1].astype(np.float64), {}),
+        "int16-blocks": (pattern(5, 40, 44, 1).astype(np.int16), {}),
         "uint8-tiny": (colour[:, :9, :11, 0].copy(), {}),
     }
 
@@ -121,7 +126,7 @@ def main() -> None:
         depth = decompositions_for(rows, columns)
         encoded = [encode_frame(np.ascontiguousarray(frame), series, depth) for frame in pixels]
         with tempfile.TemporaryDirectory() as folder, PackWriter(Path(folder)) as writer:
-            writer.add(series, depth, encoded, {"nifti/header": b"\0" * 348})
+            writer.add(series, depth, encoded, {"nifti/header": b"\0" * 348}, BLOCKS.get(name))
             entry = writer.entries[0]
             shutil.copy(writer.finish().path, OUT / f"{name}.pack")
         levels = [

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { crc32c } from "../src/pack/crc32c";
 import { LANE, parseIndex, PackError } from "../src/pack/index";
 import { decodeExact, decodeFrame, NotDecodableHere, type CodestreamDecoder, type DecodeJob } from "../src/pack/lanes";
-import { coalesce, levelForScale, levelShape, levelWithin, partsOf, segmentOf, segmentsOf, volumeRange } from "../src/pack/layout";
+import { coalesce, levelForScale, levelShape, levelWithin, partsOf, segmentOf, segmentsOf, volumeBytes, volumeRanges, volumeSegments, wholePart } from "../src/pack/layout";
 import { openJphDecoder } from "../src/pack/openjph";
 import { unshuffle } from "../src/pack/shuffled";
 import { fromBytes, halfToNumber, itemSize, numberToHalf } from "../src/pack/values";
@@ -19,9 +19,12 @@ const cases = JSON.parse(readFileSync(new URL("cases.json", FIXTURES), "utf8")) 
   { index: [number, number]; lanes: number[]; shapes: number[][]; sha256: string }
 >;
 
-function open(name: string) {
-  const pack = read(`${name}.pack`);
-  const index = parseIndex(pack.subarray(...cases[name]!.index));
+const VERSION_1 = new URL("./fixtures-v1/", import.meta.url);
+const old = JSON.parse(readFileSync(new URL("cases.json", VERSION_1), "utf8")) as typeof cases;
+
+function open(name: string, folder = FIXTURES) {
+  const pack = new Uint8Array(readFileSync(new URL(`${name}.pack`, folder)));
+  const index = parseIndex(pack.subarray(...(folder === FIXTURES ? cases : old)[name]!.index));
   const bytes = (part: number, frame: number): Uint8Array => {
     const { start, stop } = segmentOf(index, part, frame);
     return pack.subarray(start, stop);
@@ -94,7 +97,7 @@ function jobOf({ index, bytes }: ReturnType<typeof open>, frame: number, level: 
   const { dtype, rows, columns, samples = 1 } = index.series;
   return {
     lane: index.lanes[frame]!,
-    parts: partsOf(index, frame, level).map((part) => bytes(part, frame)),
+    parts: partsOf(index, frame, level).map((part) => wholePart(index, part, frame, bytes(part, frame))),
     decompositions: index.decompositions,
     level, rows, columns, samples, dtype,
     params: index.params(frame),
@@ -248,23 +251,51 @@ function generator(seed: number): (limit: number) => number {
   };
 }
 
+describe("headers of codestreams", () => {
+  it("lie in the index where a series has several frames", () => {
+    const { index, bytes } = open("int16");
+    const heads = Array.from({ length: index.frames }, (_, frame) => index.head(frame));
+    expect(new Set(heads.map((head) => head.join())).size).toBe(index.frames);
+    for (const [frame, head] of heads.entries()) {
+      expect(Array.from(head.subarray(0, 4))).toEqual([0xff, 0x4f, 0xff, 0x51]); // SOC, SIZ
+      expect(Array.from(bytes(0, frame).subarray(0, 2))).toEqual([0xff, 0x90]); // SOT
+    }
+    expect(open("uint8-labels").index.head(0)).toHaveLength(0);
+    expect(open("float64").index.head(0)).toHaveLength(0); // a single frame
+    expect(open("int16", VERSION_1).index.head(0)).toHaveLength(0);
+  });
+});
+
 describe("layout", () => {
   it("a level of all frames is one range from the start of the body", () => {
     const { index } = open("int16");
-    expect(volumeRange(index, 0)).toEqual(index.body);
+    expect(volumeRanges(index, 0)).toEqual([index.body]);
     for (let level = 1; level <= index.decompositions; level++) {
       const parts = index.decompositions - level + 1;
       const sum = index.lengths.subarray(0, parts * index.frames).reduce((a, b) => a + b, 0);
-      expect(volumeRange(index, level)).toEqual({ start: 16, stop: 16 + sum });
+      expect(volumeRanges(index, level)).toEqual([{ start: 16, stop: 16 + sum }]);
+      expect(volumeBytes(index, level)).toBe(sum);
     }
+  });
+
+  it("a level of several blocks is one range a block; the full level is one in all", () => {
+    const { index } = open("int16-blocks");
+    expect([index.frames, index.blockFrames]).toEqual([5, 2]);
+    expect(volumeRanges(index, 0)).toEqual([index.body]);
+    const ranges = volumeRanges(index, 1);
+    expect(ranges.map(({ start }) => start)).toEqual([0, 2, 4].map((frame) => segmentOf(index, 0, frame).start));
+    expect(ranges.reduce((sum, { start, stop }) => sum + stop - start, 0)).toBe(volumeBytes(index, 1));
+    const all = volumeSegments(index, 0);
+    expect(all).toHaveLength(5 * index.parts);
+    all.forEach(({ start }, i) => expect(start).toBe(i === 0 ? index.body.start : all[i - 1]!.stop));
   });
 
   it("finds the sharpest level within a budget", () => {
     const { index } = open("int16");
     expect(levelWithin(index, Infinity)).toBe(0);
-    const { start, stop } = volumeRange(index, 1);
-    expect(levelWithin(index, stop - start)).toBe(1);
-    expect(levelWithin(index, stop - start - 1)).toBe(index.decompositions >= 2 ? 2 : null);
+    const bytes = volumeBytes(index, 1);
+    expect(levelWithin(index, bytes)).toBe(1);
+    expect(levelWithin(index, bytes - 1)).toBe(index.decompositions >= 2 ? 2 : null);
     expect(levelWithin(index, 1)).toBeNull();
   });
 
@@ -317,4 +348,31 @@ describe("values", () => {
   it("gives the magnitude of complex numbers", () => {
     expect(Array.from(fromBytes(new Uint8Array(new Float32Array([3, 4]).buffer), "complex64"))).toEqual([5]);
   });
+});
+
+describe("packs of version 1 are read", () => {
+  for (const [name, { shapes }] of Object.entries(old)) {
+    it(name, () => {
+      const { index, bytes } = open(name, VERSION_1);
+      expect(index.blockFrames).toBe(index.frames);
+      const { dtype, rows, columns, samples = 1 } = index.series;
+      const expected = new Uint8Array(readFileSync(new URL(`${name}.bin`, VERSION_1)));
+      let at = 0;
+      shapes.forEach((_, level) => {
+        const [levelRows, levelColumns] = levelShape(rows, columns, level);
+        const size = levelRows * levelColumns * samples * itemSize(dtype);
+        for (let frame = 0; frame < index.frames; frame++, at += size) {
+          const values = decodeFrame({
+            lane: index.lanes[frame]!,
+            parts: partsOf(index, frame, level).map((part) => wholePart(index, part, frame, bytes(part, frame))),
+            decompositions: index.decompositions,
+            level, rows, columns, samples, dtype,
+            params: index.params(frame),
+          }, decoder);
+          expect(values).toEqual(fromBytes(expected.subarray(at, at + size), dtype));
+        }
+      });
+      expect(at).toBe(expected.length);
+    });
+  }
 });

@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import type { SeriesDetail } from "../src/api/client";
 import { parseIndex } from "../src/pack/index";
 import { decodeFrame, type DecodeJob } from "../src/pack/lanes";
-import { levelShape, segmentOf, volumeRange } from "../src/pack/layout";
+import { levelShape, segmentOf, volumeBytes, volumeRanges } from "../src/pack/layout";
 import { openJphDecoder } from "../src/pack/openjph";
 import { fromBytes, itemSize } from "../src/pack/values";
 import { toRgba } from "../src/viewers/image/colour";
@@ -36,9 +36,19 @@ const cases = JSON.parse(readFileSync(new URL("fixtures/cases.json", import.meta
 
 interface Asked {
   range?: [number, number];
+  ranges?: [number, number][];
   pixels?: { level: number; start: number };
   cache: string | undefined;
   aborted: boolean;
+}
+
+function multipart(pack: Uint8Array, ranges: [number, number][]): Uint8Array {
+  const text = (words: string): Uint8Array => new TextEncoder().encode(words);
+  const pieces = ranges.flatMap(([start, stop]) => [
+    text(`\r\n--edge\r\nContent-Type: a/b\r\nContent-Range: bytes ${start}-${stop - 1}/${pack.length}\r\n\r\n`),
+    pack.subarray(start, stop),
+  ]);
+  return Uint8Array.from([...pieces, text("\r\n--edge--\r\n")].flatMap((piece) => [...piece]));
 }
 
 /** A server over one fixture; `tamper` may change or hold answers. */
@@ -62,12 +72,23 @@ function serve(name: string, tamper: (body: Uint8Array, asked: Asked) => Uint8Ar
     const one: Asked = { cache: init.cache, aborted: false };
     let body = stored;
     let status = 200;
-    const range = /bytes=(\d+)-(\d+)/.exec((init.headers as Record<string, string> | undefined)?.["Range"] ?? "");
+    const header = (init.headers as Record<string, string> | undefined)?.["Range"] ?? "";
+    const range = /^bytes=(\d+)-(\d+)$/.exec(header);
+    const several = /^bytes=([\d,-]+)$/.exec(header);
+    const headers: Record<string, string> = {};
     const pixels = /pixels\?level=(\d+)&start=(\d+)/.exec(address);
     if (range) {
       one.range = [Number(range[1]), Number(range[2]) + 1];
       body = pack.subarray(...one.range);
       status = 206;
+    } else if (several) {
+      one.ranges = several[1]!.split(",").map((item) => {
+        const [first, last] = item.split("-").map(Number);
+        return [first!, last! + 1];
+      });
+      body = multipart(pack, one.ranges);
+      status = 206;
+      headers["content-type"] = "multipart/byteranges; boundary=edge";
     } else if (pixels) {
       one.pixels = { level: Number(pixels[1]), start: Number(pixels[2]) };
       body = levelValues(one.pixels.level, one.pixels.start);
@@ -80,15 +101,15 @@ function serve(name: string, tamper: (body: Uint8Array, asked: Asked) => Uint8Ar
       }),
     );
     const answer = await Promise.race([Promise.resolve(tamper(body.slice(), one)), ended]);
-    return new Response(answer as Uint8Array<ArrayBuffer>, { status });
+    return new Response(answer as Uint8Array<ArrayBuffer>, { status, headers });
   });
   const series = {
     uid: index.series.uid, photometric: index.series.photometric ?? "MONOCHROME2", samples, dtype,
     shape: [index.frames, rows, columns], bits_stored: null, stored_bytes: pack.length, levels: index.parts,
     pack: { key: "k", url: "/api/v1/packs/k", size: pack.length },
     level_details: Array.from({ length: index.parts }, (_, level) => {
-      const { start, stop } = volumeRange(index, level);
-      return { level, start, stop, bytes: stop - start };
+      const ranges = volumeRanges(index, level).map(({ start, stop }) => [start, stop]);
+      return { level, ranges, bytes: volumeBytes(index, level) };
     }),
   } as unknown as SeriesDetail;
   return { series, index, asked, levelValues };
@@ -121,6 +142,28 @@ describe("source", () => {
     await idle();
     expect(source.picture(3)!.values).toEqual(fromBytes(levelValues(0, 3), "int16"));
     expect(asked.length).toBe(2);
+    source.dispose();
+  });
+
+  it("fetches a level of several blocks in one request of several ranges", async () => {
+    const { series, index, asked, levelValues } = serve("int16-blocks");
+    for (const detail of series.level_details) if (detail.level < index.decompositions) detail.bytes = 1e9;
+    const { source, errors, idle } = open(series, { frame: 4, neighbours: [], level: 0 });
+    await idle();
+    expect(errors).toEqual([]);
+    const first = asked.find(({ range, ranges }) => range || ranges)!;
+    expect(first.ranges).toEqual(volumeRanges(index, index.decompositions).map(({ start, stop }) => [start, stop]));
+    expect(first.ranges).toHaveLength(3);
+    for (let frame = 0; frame < 5; frame++) {
+      source.request({ frame, neighbours: [], level: 0 });
+      await idle();
+      expect(source.picture(frame)!.values).toEqual(fromBytes(levelValues(0, frame), "int16"));
+    }
+    // The low level came with the first request: only sharper parts were asked for after it.
+    const low = first.ranges!;
+    for (const { range } of asked) {
+      if (range) expect(low.some(([start, stop]) => range[0] < stop && range[1] > start)).toBe(false);
+    }
     source.dispose();
   });
 
@@ -207,7 +250,7 @@ describe("source", () => {
   it("stops what nobody wants any more", async () => {
     // Only the smallest level fits the budget: pretend the others are large.
     const { series, asked, index } = serve("int16", (body, { range }) =>
-      range && range[0] > volumeRange(index, index.decompositions).stop - 1 && asked.length < 4 ? new Promise(() => undefined) : body,
+      range && range[0] >= volumeRanges(index, index.decompositions)[0]!.stop && asked.length < 4 ? new Promise(() => undefined) : body,
     );
     for (const detail of series.level_details) if (detail.level < index.decompositions) detail.bytes = 1e9;
     const { source, idle } = open(series, { frame: 0, neighbours: [], level: 0 });

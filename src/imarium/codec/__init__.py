@@ -9,6 +9,7 @@ from imarium.codec.frames import (
     decompositions_for,
     encode_frame,
     encode_frames,
+    lane_reason,
     lanes_text,
     pixel_digest,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "decompositions_for",
     "encode_frame",
     "encode_frames",
+    "lane_reason",
     "lanes_text",
     "pixel_digest",
     "resample",

@@ -73,27 +73,17 @@ def pixel_digest(frame: Frame) -> bytes:
     return blake3(little.reshape(-1).view(np.uint8).data).digest()
 
 
-def choose_lane(series: Series, decompositions: int) -> tuple[Lane, str]:
-    """The lane that frames of a series are meant for, and why; a frame may turn out to need another."""
+def choose_lane(series: Series, decompositions: int) -> Lane:
+    """The lane that frames of a series are meant for; a frame may turn out to need another."""
     dtype = np.dtype(series.dtype)
-    if (series.label_map or dtype.kind == "b") and series.samples == 1:
-        return Lane.LABELS, "values are labels, which a wavelet would mix"
-    if series.label_map:
-        return Lane.POLYPHASE, "values are labels, of several samples a pixel"
-    if dtype.kind == "f" and series.samples == 1:
-        return (
-            Lane.FLOAT,
-            "floating point: integers times a slope or few values where they are, else a preview",
-        )
-    if dtype.kind == "c" and series.samples == 1:
-        return Lane.COMPLEX, "complex numbers: real and imaginary parts as two pictures"
-    if dtype.kind not in "iu":
-        return Lane.POLYPHASE, f"{dtype.name} with several samples a pixel"
-    if decompositions == 0:
-        return Lane.POLYPHASE, "too small for a low resolution"
-    if series.samples not in (1, 3, 4):
-        return Lane.POLYPHASE, f"{series.samples} samples a pixel"
-    return Lane.HTJ2K, "integers within 32 bits of one another"
+    if series.samples == 1:
+        if series.label_map or dtype.kind == "b":
+            return Lane.LABELS
+        if dtype.kind in "fc":
+            return Lane.FLOAT if dtype.kind == "f" else Lane.COMPLEX
+    if series.label_map or dtype.kind not in "iu" or decompositions == 0 or series.samples == 2:
+        return Lane.POLYPHASE
+    return Lane.HTJ2K
 
 
 _REASONS: Mapping[int, str] = {
@@ -108,13 +98,18 @@ _REASONS: Mapping[int, str] = {
 }
 
 
+def lane_reason(lane: int) -> str:
+    """What a lane is for."""
+    return _REASONS.get(lane, "unknown to this version of Imarium")
+
+
 def lanes_text(lanes: Sequence[int]) -> str:
     """Which lanes the frames of a series took, and why."""
     counts = Counter(lanes)
     said = []
     for lane, count in counts.most_common():
         share = "" if len(counts) == 1 else f"{count} frames "
-        said.append(f"{share}{Lane(lane).name.lower()}: {_REASONS[lane]}")
+        said.append(f"{share}{Lane(lane).name.lower()}: {lane_reason(lane)}")
     return "; ".join(said)
 
 
@@ -145,7 +140,7 @@ def encode_frame(
 
 
 def _encode_pixels(frame: Frame, series: Series, decompositions: int, digest: bytes) -> EncodedFrame:
-    for encode in _ROADS[choose_lane(series, decompositions)[0]]:
+    for encode in _ROADS[choose_lane(series, decompositions)]:
         found = encode(frame, series, decompositions)
         if found is None:
             continue

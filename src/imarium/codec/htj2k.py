@@ -86,9 +86,9 @@ def encode(
         tlm=True,
         tilepart=1,
     )
-    parts = split(bytes(codestream), decompositions + 1)
-    decoded = decode(b"".join(parts), 0, _buffers.get("decoded", frame.shape, dtype))
-    return parts if np.array_equal(decoded, coded) else None
+    codestream = bytes(codestream)
+    decoded = decode(codestream, 0, _buffers.get("decoded", frame.shape, dtype))
+    return split(codestream, decompositions + 1) if np.array_equal(decoded, coded) else None
 
 
 def split(codestream: bytes, parts: int) -> tuple[bytes, ...]:

@@ -22,7 +22,7 @@ from imarium.errors import CorruptFileError, ImariumError, LimitExceededError, U
 from imarium.formats._shared import opened, reopened, study_uid_of, uid_of_digest
 from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.dicom.decoder_client import pool_for
-from imarium.model import Series, SourceFile, SourceSeries
+from imarium.model import Series, SourceCodestream, SourceFile, SourceSeries
 from imarium.model.series import Frame
 from imarium.settings import Limits
 
@@ -330,18 +330,26 @@ def _read(path: Path, context: ReadContext) -> SourceSeries:
         files=(SourceFile(path, facts.st_size, digest),),
         read_frames=functools.partial(_frames, path, facts, boxes.codestream, picture, limits),
         attachments=attachments,
+        codestream=lambda _: SourceCodestream(
+            "htj2k" if picture.high_throughput else "jpeg2000",
+            _content(path, facts, boxes.codestream, picture),
+        ),
     )
 
 
 def _frames(
     path: Path, facts: os.stat_result, place: tuple[int, int], picture: Codestream, limits: Limits
 ) -> Iterator[Frame]:
+    yield decode_codestream(_content(path, facts, place, picture), picture, limits)
+
+
+def _content(path: Path, facts: os.stat_result, place: tuple[int, int], picture: Codestream) -> bytes:
     with reopened(path, facts) as stream:
         stream.seek(place[0])
         content = stream.read(picture.end)
     if len(content) != picture.end:
         raise CorruptFileError("the file changed while it was read; take it in again")
-    yield decode_codestream(content, picture, limits)
+    return content
 
 
 def _photometric(picture: Codestream, boxes: _Boxes) -> str:

@@ -46,7 +46,7 @@ from imarium.formats._shared import (
 from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.rendering import Window, default_window, own_window, render_8bit
 from imarium.formats.scanlines import check_scan_lines
-from imarium.model import Rendition, Series, SourceFile, SourceSeries
+from imarium.model import Rendition, Series, SourceCodestream, SourceFile, SourceSeries
 from imarium.model.series import Frame
 from imarium.settings import Limits
 
@@ -183,16 +183,22 @@ def _read(name: str, path: Path, limits: Limits, inspect: _Inspect, decode: _Dec
         files=(SourceFile(path, facts.st_size, hasher.hexdigest()),),
         read_frames=functools.partial(_frames, name, path, facts, picture, decode),
         attachments=dict([picture.kept]) if picture.kept else {},
+        codestream=lambda _: SourceCodestream(name, _content(path, facts)),
     )
+
+
+def _content(path: Path, facts: os.stat_result) -> bytes:
+    with reopened(path, facts) as stream:
+        content = stream.read(facts.st_size + 1)
+    if len(content) != facts.st_size:
+        raise CorruptFileError("the file changed while it was read; take it in again")
+    return content
 
 
 def _frames(
     name: str, path: Path, facts: os.stat_result, picture: _Picture, decode: _Decode
 ) -> Iterator[Frame]:
-    with reopened(path, facts) as stream:
-        content = stream.read(facts.st_size + 1)
-    if len(content) != facts.st_size:
-        raise CorruptFileError("the file changed while it was read; take it in again")
+    content = _content(path, facts)
     try:
         frame = decode(content)
     except (ValueError, RuntimeError, MemoryError, OSError, OverflowError) as error:

@@ -1,5 +1,6 @@
 """Codestreams to one immutable object and back (docs/design/pack-format.md)."""
 
+from imarium.pack.inspection import LaneReport, LevelReport, PackReport, SeriesReport, open_pack_file
 from imarium.pack.layout import DirectoryEntry, SeriesIndex
 from imarium.pack.reader import (
     Fetch,
@@ -14,10 +15,15 @@ from imarium.pack.writer import PackWriter, WrittenPack
 __all__ = [
     "DirectoryEntry",
     "Fetch",
+    "LaneReport",
     "LevelReader",
+    "LevelReport",
+    "PackReport",
     "PackWriter",
     "SeriesIndex",
+    "SeriesReport",
     "WrittenPack",
+    "open_pack_file",
     "read_attachments",
     "read_directory",
     "read_index",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -28,6 +29,9 @@ from imarium.pack.layout import (
 
 Fetch = Callable[[int, int], bytes]
 """Bytes start to stop - 1 of a pack. May return fewer at the end; readers check."""
+
+FetchMany = Callable[[Sequence[Span]], Sequence[bytes]]
+"""The bytes of several ascending ranges of a pack, in their order."""
 
 T = TypeVar("T")
 
@@ -58,24 +62,54 @@ def read_attachments(fetch: Fetch, index: SeriesIndex) -> dict[str, bytes]:
     return unpack_attachments(fetch(*index.attachments), index.attachments_crc)
 
 
+class _Held:
+    """Bytes of ascending ranges of a pack."""
+
+    def __init__(self, spans: Sequence[Span], pieces: Sequence[bytes]) -> None:
+        for (start, stop), piece in zip(spans, pieces, strict=True):
+            if len(piece) != stop - start:
+                raise IntegrityError(f"{stop - start} bytes were asked for, {len(piece)} came")
+        self._starts = [start for start, _ in spans]
+        self._pieces = pieces
+
+    def cut(self, start: int, stop: int) -> bytes:
+        """Bytes start to stop - 1 of the pack, which lie within one range."""
+        if start == stop:
+            return b""
+        number = bisect_right(self._starts, start) - 1
+        origin = self._starts[number]
+        return self._pieces[number][start - origin : stop - origin]
+
+
 class LevelReader:
     """Decodes one level of a series. Shapes are those of `series`, its facts at that level."""
 
-    def __init__(self, index: SeriesIndex, fetch: Fetch, level: int, threads: int = 1) -> None:
+    def __init__(
+        self,
+        index: SeriesIndex,
+        fetch: Fetch,
+        level: int,
+        threads: int = 1,
+        fetch_many: FetchMany | None = None,
+    ) -> None:
+        """`fetch_many` is used for several ranges at once; without it they are fetched one by one."""
         index.check_level(level)
+        self._fetch_many: FetchMany = fetch_many or (lambda spans: [fetch(*span) for span in spans])
         self._index, self._fetch, self._level, self._threads = index, fetch, level, threads
         self.series: Series = index.series.at_level(level)
         if self.series.rows * self.series.columns <= _SMALL_PIXELS:
             self._threads = 1
 
     def volume(self) -> Volume:
-        """All frames, read with one fetch, decoded on all threads into one array of `volume_shape`."""
-        span = self._index.span(self._level)
-        data = _fetched(self._fetch, span)
+        """All frames, decoded on all threads into one array of `volume_shape`.
+
+        Read with one fetch if the series is one block, else with one fetch of several ranges.
+        """
+        held = self._held(self._index.spans(self._level))
         array = np.empty((self.series.frames, *self.series.frame_shape), np.dtype(self.series.dtype))
 
         def decode(number: int) -> None:
-            self._decode(number, self._parts(number, [(span, data)]), array[number])
+            self._decode(number, self._parts(number, held), array[number])
 
         for _ in self._map(decode, range(self.series.frames)):
             pass
@@ -94,11 +128,9 @@ class LevelReader:
         stop = self.series.frames if stop is None else stop
         while start < stop:
             end = self._batch_end(start, stop)
-            held = [
-                (span, _fetched(self._fetch, span)) for span in self._index.spans(self._level, start, end)
-            ]
+            held = self._held(self._index.spans(self._level, start, end))
 
-            def decode(number: int, held: Sequence[tuple[Span, bytes]] = held) -> Frame:
+            def decode(number: int, held: _Held = held) -> Frame:
                 return self._decode(number, self._parts(number, held), None)
 
             for first in range(start, end, 2 * self._threads):
@@ -117,16 +149,21 @@ class LevelReader:
         sizes = self._index.lengths[:parts, start:stop].sum(axis=0, dtype=np.int64)
         return start + max(1, int(np.searchsorted(np.cumsum(sizes), _BATCH_BYTES, side="right")))
 
-    def _parts(self, number: int, held: Sequence[tuple[Span, bytes]]) -> list[bytes]:
-        """The parts of a frame out of fetched ranges: either one for all parts, or one a part."""
-        index, frames = self._index, self._index.series.frames
+    def _held(self, spans: list[Span]) -> _Held:
+        if len(spans) == 1:
+            return _Held(spans, [self._fetch(*spans[0])])
+        return _Held(spans, self._fetch_many(spans) if spans else [])
+
+    def _parts(self, number: int, held: _Held) -> list[bytes]:
+        """The parts of a frame out of fetched ranges, the header of its codestream in place."""
+        index = self._index
         parts = []
         for part in range(index.parts_at(self._level)):
-            (origin, _), data = held[part if len(held) > 1 else 0]
-            start = int(index.offsets[part * frames + number]) - origin
-            content = data[start : start + int(index.lengths[part, number])]
+            content = held.cut(*index.span(part, number))
             if crc32c(content) != index.checksums[part, number]:
                 raise IntegrityError(f"part {part} of frame {number} does not match its checksum")
+            if part == 0 and index.heads is not None:
+                content = index.heads.of(number) + content
             parts.append(content)
         return parts
 
@@ -148,9 +185,7 @@ class LevelReader:
         start, frames = 0, self.series.frames
         while start < frames:
             end = self._batch_end(start, frames)
-            held = [
-                (span, _fetched(self._fetch, span)) for span in self._index.spans(self._level, start, end)
-            ]
+            held = self._held(self._index.spans(self._level, start, end))
             for number in range(start, end):
                 parts = self._parts(number, held)
                 if self._level or self._index.lanes[number] != Lane.HTJ2K:
@@ -167,10 +202,3 @@ def verify_series(index: SeriesIndex, fetch: Fetch, threads: int = 1) -> None:
     for number, frame in enumerate(LevelReader(index, fetch, 0, threads).frames()):
         if pixel_digest(frame) != index.digests[number].tobytes():
             raise IntegrityError(f"frame {number} does not match its digest")
-
-
-def _fetched(fetch: Fetch, span: Span) -> bytes:
-    data = fetch(*span)
-    if len(data) != span[1] - span[0]:
-        raise IntegrityError(f"{span[1] - span[0]} bytes were asked for, {len(data)} came")
-    return data

@@ -1,4 +1,4 @@
-"""Writes a pack: parts are spooled by resolution, then laid out resolution-major in one file."""
+"""Writes a pack: parts of a block are spooled by resolution, then laid out resolution-major in one file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -18,9 +19,11 @@ from blake3 import blake3
 from imarium.codec.frames import EncodedFrame
 from imarium.errors import IntegrityError, StorageError
 from imarium.model import Series
+from imarium.pack.heads import HeadCollector
 from imarium.pack.layout import (
     DirectoryEntry,
     SeriesIndex,
+    block_frames_for,
     crc32c,
     directory_and_footer,
     header,
@@ -115,7 +118,7 @@ def _write_all(descriptor: int, pieces: list[memoryview]) -> None:
 
 
 class _Spool:
-    """Parts of one resolution until all are there: in memory at first, then in a temporary file."""
+    """Parts of one resolution until the block has all: in memory at first, then in a temporary file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -183,14 +186,16 @@ class PackWriter:
         decompositions: int,
         frames: Iterable[EncodedFrame],
         attachments: Mapping[str, bytes],
+        block_frames: int | None = None,
     ) -> SeriesIndex:
-        """Append a series. `frames` is consumed one at a time; memory does not grow with its pixels.
+        """Append a series. `frames` is consumed one at a time, and written block by block.
 
+        A block has `block_frames` frames; None: as `block_frames_for` says. Memory does not grow with pixels.
         If anything is raised, by `frames` too, the pack is as if the series had never been added.
         """
         mark = self._file.mark()
         try:
-            return self._add(series, decompositions, frames, attachments)
+            return self._add(series, decompositions, frames, attachments, block_frames)
         except BaseException as error:
             self._file.rollback(mark)
             if isinstance(error, OSError):
@@ -203,34 +208,41 @@ class PackWriter:
         decompositions: int,
         frames: Iterable[EncodedFrame],
         attachments: Mapping[str, bytes],
+        block_frames: int | None,
     ) -> SeriesIndex:
         parts = decompositions + 1
+        block = block_frames_for(series.frames) if block_frames is None else block_frames
         lengths = np.zeros((parts, series.frames), np.uint32)
         checksums = np.zeros((parts, series.frames), np.uint32)
         params, digests, lanes = bytearray(), bytearray(), bytearray()
-        with ExitStack() as stack:
-            spools = [stack.enter_context(_Spool(self._folder)) for _ in range(parts)]
-            for number, frame in enumerate(frames):
-                if len(frame.parts) != parts or number >= series.frames:
-                    raise IntegrityError("an encoded frame does not fit the series it is added to")
-                for part, data in enumerate(frame.parts):
-                    spools[part].append(data)
-                    lengths[part, number] = len(data)
-                    checksums[part, number] = crc32c(data)
-                params += frame.params
-                digests += frame.digest
-                lanes.append(frame.lane)
-            if len(lanes) != series.frames:
-                raise IntegrityError(f"{len(lanes)} frames were encoded, {series.frames} announced")
-            start = self._file.position
-            for spool in spools:
-                spool.write_to(self._file)
+        start = self._file.position
+        waiting = enumerate(frames)
+        heads = HeadCollector(series.frames)
+        for first in range(0, series.frames, block):
+            with ExitStack() as stack:
+                spools = [stack.enter_context(_Spool(self._folder)) for _ in range(parts)]
+                for number, frame in islice(waiting, min(block, series.frames - first)):
+                    if len(frame.parts) != parts:
+                        raise IntegrityError("an encoded frame does not fit the series it is added to")
+                    stored = (heads.without_head(frame.parts[0]), *frame.parts[1:])
+                    for part, data in enumerate(stored):
+                        spools[part].append(data)
+                        lengths[part, number] = len(data)
+                        checksums[part, number] = crc32c(data)
+                    params += frame.params
+                    digests += frame.digest
+                    lanes.append(frame.lane)
+                for spool in spools:
+                    spool.write_to(self._file)
+        if len(lanes) != series.frames or next(waiting, None) is not None:
+            raise IntegrityError(f"more or fewer frames were encoded than the {series.frames} announced")
         body = (start, self._file.position)
         extra = pack_attachments(attachments)
         self._file.write(extra)
         index = SeriesIndex(
             series=series,
             decompositions=decompositions,
+            block_frames=block,
             body=body,
             attachments=(body[1], self._file.position),
             attachments_crc=crc32c(extra),
@@ -239,6 +251,7 @@ class PackWriter:
             lengths=lengths,
             checksums=checksums,
             lanes=np.frombuffer(bytes(lanes), np.uint8),
+            heads=heads.finish(),
         )
         begin = self._file.position
         self._file.write(index.to_bytes())

@@ -66,9 +66,8 @@ def describe_fully(
                 "columns": detail.series.columns,
                 "spacing": detail.series.spacing,
                 "affine": detail.series.affine,
-                "start": detail.start,
-                "stop": detail.stop,
-                "bytes": detail.stop - detail.start,
+                "ranges": detail.spans,
+                "bytes": detail.bytes,
             }
             for detail in levels
         ],

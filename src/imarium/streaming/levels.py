@@ -17,8 +17,9 @@ class LevelDetail:
     level: int
     series: Series
     """Facts at this level."""
-    start: int
-    stop: int
+    spans: list[tuple[int, int]]
+    """Ranges of the pack, ascending: one a block of frames."""
+    bytes: int
 
 
 def parse_size(size: str, series: Series) -> tuple[int, int]:

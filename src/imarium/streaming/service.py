@@ -66,7 +66,7 @@ class Streaming:
         """All levels, full resolution first."""
         index = self.index(record)
         return [
-            LevelDetail(level, index.series.at_level(level), *index.span(level))
+            LevelDetail(level, index.series.at_level(level), index.spans(level), index.level_bytes(level))
             for level in range(index.levels)
         ]
 
@@ -78,8 +78,14 @@ class Streaming:
 
     def reader(self, record: SeriesRecord, level: int) -> LevelReader:
         """Decodes a level. Raises LevelError."""
-        fetch = self._store.fetch(record.pack.key)
-        return LevelReader(self.index(record), fetch, level, self._settings.threads)
+        key = record.pack.key
+        return LevelReader(
+            self.index(record),
+            self._store.fetch(key),
+            level,
+            self._settings.threads,
+            lambda spans: self._store.read_many(key, spans),
+        )
 
     def volume(self, uid: str, level: int = 0) -> Volume:
         """All frames of a level in one array of `volume_shape`, stored values."""

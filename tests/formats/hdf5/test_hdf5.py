@@ -454,6 +454,8 @@ def test_taken_in_and_out_again(archive: Archive, tmp_path: Path) -> None:
         archive.streaming.export(outcome.series, "npy", tmp_path / "out.npy")
         assert _same(np.load(tmp_path / "out.npy"), expected)
         archive.streaming.export(outcome.series, "png", tmp_path / "png")
-    (again,) = archive.ingest.run([source], collection="main")
-    assert again.status is Status.KNOWN
+    again = list(archive.ingest.run([source], collection="main"))
+    assert [(one.status, one.series) for one in again] == [
+        (Status.KNOWN, outcome.series) for outcome in outcomes
+    ]
     assert b"0a1b2c" not in (archive.settings.home / "catalog.sqlite").read_bytes()

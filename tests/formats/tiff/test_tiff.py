@@ -30,7 +30,7 @@ from imarium.formats.tiff import TiffReader
 from imarium.formats.tiff.reader import PROFILE, TAGS
 from imarium.ingest.outcome import Status
 from imarium.model import Series, SourceSeries
-from imarium.settings import Limits
+from imarium.settings import Limits, Settings, Sharing
 
 RNG = np.random.default_rng(11)
 Array = np.ndarray[Any, Any]
@@ -828,15 +828,18 @@ def test_taken_in_and_out_again(archive: Archive, tmp_path: Path) -> None:
     pages = archive.streaming.export(outcomes[0].series, "png", tmp_path / "png")
     for path, page in zip(pages, stack, strict=True):
         assert np.array_equal(np.asarray(Image.open(path)), page)
-    (again,) = archive.ingest.run([source], collection="main")
-    assert again.status is Status.KNOWN
+    again = list(archive.ingest.run([source], collection="main"))
+    assert [(one.status, one.series) for one in again] == [
+        (Status.KNOWN, outcome.series) for outcome in outcomes
+    ]
     assert [found.error for found in archive.streaming.verify()] == [None] * len(
         list(archive.streaming.verify())
     )
 
 
-def test_an_interrupted_file_is_taken_in_again(archive: Archive, tmp_path: Path) -> None:
+def test_an_interrupted_file_is_taken_in_again(tmp_path: Path) -> None:
     """After the first of two series the process ends: the second must not be lost."""
+    archive = Archive(Settings(home=tmp_path / "home", threads=1, sharing=Sharing(series_bytes=0)))
     source = tmp_path / "picture.tif"
     with tifffile.TiffWriter(source) as writer:
         writer.write(_pixels("uint8", 20, 20), metadata=None)
@@ -847,3 +850,4 @@ def test_an_interrupted_file_is_taken_in_again(archive: Archive, tmp_path: Path)
     outcomes = list(archive.ingest.run([source], collection="main"))
     assert [outcome.status for outcome in outcomes] == [Status.KNOWN, Status.TAKEN]
     assert outcomes[0].series == first.series
+    archive.close()

@@ -93,7 +93,9 @@ export interface paths {
         };
         /**
          * Pack
-         * @description Bytes of a pack, whole or one range (RFC 9110, 14). Packs never change.
+         * @description Bytes of a pack: whole, one range, or at most 256 ranges as multipart/byteranges (RFC 9110, 14).
+         *
+         *     Packs never change.
          */
         get: operations["pack_api_v1_packs__prefix___name__get"];
         put?: never;
@@ -427,7 +429,7 @@ export interface components {
         };
         /**
          * LevelItem
-         * @description One resolution level: bytes start to stop - 1 of the pack hold it for all frames.
+         * @description One resolution level, and where the pack holds it for all frames.
          */
         LevelItem: {
             /** Affine */
@@ -463,6 +465,14 @@ export interface components {
             columns: number;
             /** Level */
             level: number;
+            /**
+             * Ranges
+             * @description Bytes start to stop - 1 of the pack, ascending; one range a block of frames.
+             */
+            ranges: [
+                number,
+                number
+            ][];
             /** Rows */
             rows: number;
             /**
@@ -474,10 +484,6 @@ export interface components {
                 number,
                 number
             ] | null;
-            /** Start */
-            start: number;
-            /** Stop */
-            stop: number;
         };
         /**
          * LoginAnswer
@@ -967,6 +973,7 @@ export interface operations {
                 };
                 content: {
                     "application/octet-stream": unknown;
+                    "multipart/byteranges": unknown;
                 };
             };
             /** @description Requested Range Not Satisfiable */

@@ -37,22 +37,49 @@ export function segmentOf(index: PackIndex, part: number, frame: number): Segmen
   return { part, frame, start, stop: start + index.lengths[i]! };
 }
 
-/** The one contiguous range of the pack that holds a level of all frames. */
-export function volumeRange(index: PackIndex, level: number): ByteRange {
-  const last = segmentOf(index, lastPart(index, level), index.frames - 1);
-  return { start: index.body.start, stop: last.stop };
+/** A part as its lane defines it, from its bytes in the pack: the header of a codestream lies in the index. */
+export function wholePart(index: PackIndex, part: number, frame: number, stored: Uint8Array): Uint8Array {
+  const head = part === 0 ? index.head(frame) : new Uint8Array(0);
+  if (head.length === 0) return stored;
+  const whole = new Uint8Array(head.length + stored.length);
+  whole.set(head);
+  whole.set(stored, head.length);
+  return whole;
 }
 
-/** The sharpest level whose range over the whole volume is at most `budget` bytes; null if none is. */
+/** All segments that hold a level of all frames, in the order of the pack. */
+export function volumeSegments(index: PackIndex, level: number): Segment[] {
+  const parts = Array.from({ length: lastPart(index, level) + 1 }, (_, part) => part);
+  const segments: Segment[] = [];
+  for (let first = 0; first < index.frames; first += index.blockFrames) {
+    segments.push(...segmentsOf(index, parts, first, Math.min(first + index.blockFrames, index.frames) - 1));
+  }
+  return segments;
+}
+
+/** The ranges of the pack that hold a level of all frames: one a block, joined where they touch. */
+export function volumeRanges(index: PackIndex, level: number): ByteRange[] {
+  const filled = volumeSegments(index, level).filter(({ start, stop }) => stop > start);
+  return coalesce(filled).map(({ start, stop }) => ({ start, stop }));
+}
+
+/** Bytes that a level of all frames takes. */
+export function volumeBytes(index: PackIndex, level: number): number {
+  let sum = 0;
+  const count = (lastPart(index, level) + 1) * index.frames;
+  for (let i = 0; i < count; i++) sum += index.lengths[i]!;
+  return sum;
+}
+
+/** The sharpest level that takes at most `budget` bytes over the whole volume; null if none does. */
 export function levelWithin(index: PackIndex, budget: number): number | null {
   for (let level = 0; level <= index.decompositions; level++) {
-    const { start, stop } = volumeRange(index, level);
-    if (stop - start <= budget) return level;
+    if (volumeBytes(index, level) <= budget) return level;
   }
   return null;
 }
 
-/** Segments of the given parts and frames [first, last], in the order of the pack. */
+/** Segments of the given parts and frames [first, last] of one block, in the order of the pack. */
 export function segmentsOf(index: PackIndex, parts: readonly number[], first: number, last: number): Segment[] {
   const segments: Segment[] = [];
   for (const part of parts) {

@@ -22,6 +22,8 @@ export interface PackIndex {
   decompositions: number;
   parts: number;
   frames: number;
+  /** Frames a block; the last may have fewer. */
+  blockFrames: number;
   /** Byte offsets from the beginning of the pack. */
   body: { start: number; stop: number };
   /** [parts][frames], flattened: bytes of each part. */
@@ -31,6 +33,8 @@ export interface PackIndex {
   /** [parts][frames], flattened: CRC-32C of each part. */
   checksums: Uint32Array;
   lanes: Uint8Array;
+  /** What belongs before part 0 of a frame: the main header of its codestream, or nothing. */
+  head(frame: number): Uint8Array;
   /** The two parameters of a frame: f64 in the float lane, i64 elsewhere. */
   params(frame: number): [number, number];
 }

@@ -32,6 +32,7 @@ from imarium.faces.cli.output import (
     size_text,
     warn,
 )
+from imarium.faces.cli.packs import packs
 from imarium.faces.cli.paths import default_home
 from imarium.formats import EXPORTS
 from imarium.formats.delivery import size_of
@@ -45,6 +46,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(packs, name="pack")
 
 
 class RunnableServer(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -16,8 +15,11 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.background import BackgroundTask
 
+from imarium.archive import Archive
+from imarium.catalog import PackRecord
 from imarium.errors import InvalidRequestError
 from imarium.faces.http.context import LARGEST, ArchiveDep, PackDep, SeriesDep
+from imarium.faces.http.ranges import Multipart, parse_ranges
 from imarium.formats.delivery import download_name, gather
 from imarium.streaming import parse_window
 
@@ -25,7 +27,6 @@ router = APIRouter(tags=["pixels"])
 
 _CHUNK_BYTES = 1 << 20
 _IMMUTABLE = "public, max-age=31536000, immutable"
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 OCTETS = "application/octet-stream"
 BINARY: dict[int | str, dict[str, object]] = {200: {"content": {OCTETS: {}}}}
 
@@ -34,7 +35,7 @@ BINARY: dict[int | str, dict[str, object]] = {200: {"content": {OCTETS: {}}}}
 @router.get(
     "/packs/{prefix}/{name}",
     response_class=Response,
-    responses={206: {"content": {OCTETS: {}}}, 416: {}, **BINARY},
+    responses={206: {"content": {OCTETS: {}, "multipart/byteranges": {}}}, 416: {}, **BINARY},
 )
 def pack(
     archive: ArchiveDep,
@@ -44,47 +45,57 @@ def pack(
     if_none_match: Annotated[str | None, Header()] = None,
     if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Bytes of a pack, whole or one range (RFC 9110, 14). Packs never change."""
+    """Bytes of a pack: whole, one range, or at most 256 ranges as multipart/byteranges (RFC 9110, 14).
+
+    Packs never change.
+    """
     etag = f'"{record.digest}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": _IMMUTABLE}
     if if_none_match is not None and etag in if_none_match:
         return Response(status_code=304, headers=headers)
-    span = None
+    spans = None
     if range_header is not None and (if_range is None or if_range == etag):
-        span = _single_range(range_header, record.size)
-        if span == ():
+        spans = parse_ranges(range_header, record.size)
+        if spans == []:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{record.size}"})
-    start, stop = span or (0, record.size)
-    if span:
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{record.size}"
-    headers["Content-Length"] = str(stop - start)
-    status = 206 if span else 200
+    status = 200 if spans is None else 206
+    media_type = OCTETS
+    if spans is not None and len(spans) > 1:
+        answer = Multipart(spans, record.size, record.digest, OCTETS)
+        media_type, length = answer.content_type, answer.length
+        content = _several(archive, record, answer)
+    else:
+        start, stop = spans[0] if spans else (0, record.size)
+        if spans:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{record.size}"
+        length = stop - start
+        content = _chunks(archive, record, start, stop)
+    headers["Content-Length"] = str(length)
     if request.method == "HEAD":
-        return Response(status_code=status, headers=headers, media_type=OCTETS)
-
-    def chunks() -> Iterator[bytes]:
-        for first in range(start, stop, _CHUNK_BYTES):
-            yield archive.streaming.read_pack(record.key, first, min(stop, first + _CHUNK_BYTES))
-
-    if stop - start <= _CHUNK_BYTES:
-        content = archive.streaming.read_pack(record.key, start, stop)
-        return Response(content, status, headers, OCTETS)
-    return StreamingResponse(chunks(), status, headers, OCTETS)
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    if length <= _CHUNK_BYTES:
+        return Response(b"".join(content), status, headers, media_type)
+    return StreamingResponse(content, status, headers, media_type)
 
 
-def _single_range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:
-    """(start, stop), () if it cannot be satisfied, None if the header is to be ignored."""
-    match = _RANGE.fullmatch(header.strip())
-    if match is None or match.groups() == ("", ""):
-        return None
-    first, last = match.groups()
-    if first == "":
-        length = min(int(last), size)
-        return (size - length, size) if length else ()
-    start, stop = int(first), min(int(last) + 1, size) if last else size
-    if last and int(last) < start:
-        return None
-    return (start, stop) if start < size else ()
+def _chunks(archive: Archive, record: PackRecord, start: int, stop: int) -> Iterator[bytes]:
+    for first in range(start, stop, _CHUNK_BYTES):
+        yield archive.streaming.read_pack(record.key, first, min(stop, first + _CHUNK_BYTES))
+
+
+def _several(archive: Archive, record: PackRecord, answer: Multipart) -> Iterator[bytes]:
+    """The answer in few pieces: each costs a turn of a thread."""
+    waiting: list[bytes] = []
+    size = 0
+    for number, (start, stop) in enumerate(answer.spans):
+        waiting.append(answer.head(number))
+        for chunk in _chunks(archive, record, start, stop):
+            waiting.append(chunk)
+            size += len(chunk)
+            if size >= _CHUNK_BYTES:
+                yield b"".join(waiting)
+                waiting, size = [], 0
+    yield b"".join([*waiting, answer.tail])
 
 
 @router.get("/series/{uid}/index", response_class=Response, responses=BINARY)

@@ -108,15 +108,16 @@ class SeriesItem(Schema):
 
 
 class LevelItem(Schema):
-    """One resolution level: bytes start to stop - 1 of the pack hold it for all frames."""
+    """One resolution level, and where the pack holds it for all frames."""
 
     level: int
     rows: int
     columns: int
     spacing: tuple[float, float, float] | None = Field(description="(slice, row, column) in mm")
     affine: Affine | None
-    start: int
-    stop: int
+    ranges: list[tuple[int, int]] = Field(
+        description="Bytes start to stop - 1 of the pack, ascending; one range a block of frames."
+    )
     bytes: int
 
 

@@ -7,7 +7,10 @@ import { checked, url, type SeriesDetail } from "../../api/client";
 import { crc32c } from "../../pack/crc32c";
 import { parseIndex, PackError, type PackIndex } from "../../pack/index";
 import { NotDecodableHere } from "../../pack/lanes";
-import { coalesce, levelShape, partsOf, segmentsOf, type Batch } from "../../pack/layout";
+import {
+  levelShape, partsOf, volumeRanges, volumeSegments, wholePart, type Batch, type ByteRange, type Segment,
+} from "../../pack/layout";
+import { answerOf, RANGES_AT_ONCE } from "../../pack/ranges";
 import { fromBytes, itemSize } from "../../pack/values";
 import { toRgba } from "./colour";
 import { sharedDecoders, type Decoded } from "./decoders";
@@ -113,17 +116,17 @@ export class SeriesSource {
         // Parts cannot be told apart before the index is there: keep what comes until then.
         const chunks: Uint8Array[] = [];
         let sorter: ((chunk: Uint8Array) => void) | null = null;
-        const base = this.receive(detail.start, detail.stop, signal, (chunk) => {
+        const base = this.receive(detail.ranges.map(([start, stop]) => ({ start, stop })), signal, (chunk) => {
           if (sorter) sorter(chunk);
           else chunks.push(chunk);
         });
         base.catch(() => undefined);
         const index = await indexed;
-        const parts = Array.from({ length: index.decompositions - this.baseLevel + 1 }, (_, part) => part);
-        const segments = segmentsOf(index, parts, 0, index.frames - 1);
-        const [batch] = coalesce(segments);
-        if (batch && batch.start === detail.start) {
-          sorter = this.sorter(batch);
+        const ranges = volumeRanges(index, this.baseLevel);
+        const agree = ({ start, stop }: ByteRange, i: number): boolean =>
+          start === detail.ranges[i]![0] && stop === detail.ranges[i]![1];
+        if (ranges.length === detail.ranges.length && ranges.every(agree)) {
+          sorter = this.sorter(volumeSegments(index, this.baseLevel));
           chunks.forEach(sorter);
         }
         await base;
@@ -151,46 +154,39 @@ export class SeriesSource {
 
   // -- fetching -------------------------------------------------------------------------------------------
 
-  /** Receive a range of the pack piece by piece. */
+  /** Receive ranges of the pack, ascending and apart, piece by piece: their bytes one after the other. */
   private async receive(
-    start: number,
-    stop: number,
+    ranges: readonly ByteRange[],
     signal: AbortSignal,
     take: (chunk: Uint8Array) => void,
     cache: RequestCache = "default",
   ): Promise<void> {
-    if (start === stop) return;
-    const headers = { Range: `bytes=${start}-${stop - 1}` };
-    const response = await checked(await fetch(this.series.pack.url, { headers, signal, cache }));
-    let skip = response.status === 206 ? 0 : start;
-    let left = stop - start;
-    const reader = response.body!.getReader();
-    while (left > 0) {
-      const { value, done } = await reader.read();
-      if (done) throw new PackError("the server sent fewer bytes than it was asked for");
-      this.bytesUsed += value.length;
-      let chunk: Uint8Array = value;
-      if (skip > 0) {
-        const dropped = Math.min(skip, chunk.length);
-        skip -= dropped;
-        chunk = chunk.subarray(dropped);
+    for (let first = 0; first < ranges.length; first += RANGES_AT_ONCE) {
+      const group = ranges.slice(first, first + RANGES_AT_ONCE);
+      const headers = { Range: `bytes=${group.map(({ start, stop }) => `${start}-${stop - 1}`).join(",")}` };
+      const response = await checked(await fetch(this.series.pack.url, { headers, signal, cache }));
+      const answer = answerOf(response.status, response.headers.get("content-type") ?? "", group, take);
+      const reader = response.body!.getReader();
+      while (!answer.done) {
+        const { value, done } = await reader.read();
+        if (done) throw new PackError("the server sent fewer bytes than it was asked for");
+        this.bytesUsed += value.length;
+        answer.feed(value);
+        this.events.progress();
       }
-      chunk = chunk.subarray(0, left);
-      left -= chunk.length;
-      if (chunk.length) take(chunk);
-      this.events.progress();
+      if (response.status !== 206) void reader.cancel();
+      else if (group.length > 1) while (!(await reader.read()).done); // the end of the last boundary
     }
-    if (response.status !== 206) void reader.cancel();
   }
 
-  /** Cuts the bytes of a batch into parts as they come. */
-  private sorter(batch: Batch): (chunk: Uint8Array) => void {
+  /** Cuts the bytes of segments, which lie in the order of the pack, into parts as they come. */
+  private sorter(segments: readonly Segment[]): (chunk: Uint8Array) => void {
     let current = 0;
     let filled = 0;
     let buffer: Uint8Array | null = null;
     const finishEmpty = (): void => {
-      for (; current < batch.segments.length; current++) {
-        const segment = batch.segments[current]!;
+      for (; current < segments.length; current++) {
+        const segment = segments[current]!;
         if (segment.stop > segment.start) break;
         this.store(segment.part, segment.frame, new Uint8Array(0));
       }
@@ -198,8 +194,8 @@ export class SeriesSource {
     finishEmpty();
     return (chunk) => {
       let touched = false;
-      for (let at = 0; at < chunk.length && current < batch.segments.length; ) {
-        const segment = batch.segments[current]!;
+      for (let at = 0; at < chunk.length && current < segments.length; ) {
+        const segment = segments[current]!;
         const length = segment.stop - segment.start;
         buffer ??= new Uint8Array(length);
         const taken = Math.min(length - filled, chunk.length - at);
@@ -286,8 +282,9 @@ export class SeriesSource {
     this.flights.push(flight);
     const again = batch.segments.some((segment) => this.damaged.has(this.key(segment.part, segment.frame)));
     try {
-      const take = this.sorter(batch);
-      await this.receive(batch.start, batch.stop, flight.abort.signal, take, again ? "reload" : "default");
+      const take = this.sorter(batch.segments);
+      const filled = batch.stop > batch.start ? [batch] : [];
+      await this.receive(filled, flight.abort.signal, take, again ? "reload" : "default");
       this.flights = this.flights.filter((other) => other !== flight);
       this.step();
     } catch (error) {
@@ -326,7 +323,9 @@ export class SeriesSource {
     this.decoding.add(name);
     const job = {
       lane: index.lanes[frame]!,
-      parts: partsOf(index, frame, level).map((part) => this.parts.get(this.key(part, frame))!),
+      parts: partsOf(index, frame, level).map((part) =>
+        wholePart(index, part, frame, this.parts.get(this.key(part, frame))!),
+      ),
       decompositions: index.decompositions,
       level,
       rows: index.series.rows,
