@@ -34,7 +34,19 @@ def small(folder: Path) -> Iterator[Path]:
     yield written(folder / "plain.nii", _nifti(values))
     yield written(folder / "big-endian.nii", _nifti(values, order=">"))
     yield written(folder / "second.nii", _nifti(values.astype(np.float32) / 7, version=2))
+    yield _pair(folder / "pair", values)
+    yield _pair(folder / "packed-pair", values, packed=True)
     yield written(folder / "packed.nii.gz", gzip.compress(_nifti(values.reshape(3, 1, 20, 24)), mtime=0))
+
+
+def _pair(folder: Path, values: NDArray[Any], *, packed: bool = False) -> Path:
+    """A header, and its voxels in a file beside it (NIfTI-1: magic "ni1", at 344; vox_offset, at 108)."""
+    content = _nifti(values)
+    header, voxels = bytearray(content[:352]), content[352:]
+    header[108:112], header[344:348] = bytes(4), b"ni1\0"
+    name = "pair.img.gz" if packed else "pair.img"
+    written(folder / name, gzip.compress(voxels, mtime=0) if packed else voxels)
+    return written(folder / "pair.hdr", bytes(header))
 
 
 def large(folder: Path) -> Path:
