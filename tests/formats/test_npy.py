@@ -355,6 +355,18 @@ def test_members_that_overlap_are_refused(context: ReadContext, tmp_path: Path) 
     _refused(path, context, CorruptFileError, "together larger")
 
 
+def test_members_outside_the_zip_are_damage(context: ReadContext, tmp_path: Path) -> None:
+    """Not a file that cannot be read: places before its first byte are of the zip's own making."""
+    whole = _zip(("a.npy", _npy(GOOD)), ("b.npy", _npy(GOOD)))
+    end = whole.rindex(b"PK\5\6")
+    (start,) = struct.unpack("<I", whole[end + 16 : end + 20])
+    path = tmp_path / "a.npz"
+    path.write_bytes(whole[: end + 16] + struct.pack("<I", start + 1000) + whole[end + 20 :])
+    for found in _all(path, context):
+        assert isinstance(found, Refusal)
+        assert isinstance(found.error, CorruptFileError), found.error
+
+
 def test_truth_values_are_0_and_1(context: ReadContext, tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     path.write_bytes(_npy(GOOD.replace("<i2", "|b1"), bytes([1] * 11 + [2])))

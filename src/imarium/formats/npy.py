@@ -237,7 +237,10 @@ class _Careful(io.RawIOBase):
         return self._stream.read(_DIRECTORY_BYTES if size is None or size < 0 else size)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._stream.seek(offset, whence)
+        try:
+            return self._stream.seek(offset, whence)
+        except OSError as error:  # a place that no file has, not a failure of this one
+            raise zipfile.BadZipFile("a place outside the file") from error
 
     def tell(self) -> int:
         return self._stream.tell()

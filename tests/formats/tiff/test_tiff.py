@@ -566,6 +566,17 @@ def test_kept_tags_are_bounded(context: ReadContext) -> None:
     assert len(found.attachments[TAGS]) < 5 << 20
 
 
+def test_samples_of_kinds_that_are_not_defined_are_kept(
+    context: ReadContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = _pixels("uint8", 8, 8, 4)
+    content = _written(pixels, photometric="rgb", extrasamples=["unassalpha"], compression="zlib")
+    series, frames = _one(_with(content, 338, 38399, kind=3), context)
+    assert series.samples == 4
+    assert np.array_equal(frames[0], pixels)
+    assert not caplog.records
+
+
 def test_orientation_is_noted(context: ReadContext) -> None:
     series, _ = _one(_written(_pixels("uint8", 8, 9), extratags=[(274, 3, 1, 6, True)]), context)
     assert "TIFF orientation 6 is not applied" in series.notes

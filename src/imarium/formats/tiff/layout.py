@@ -561,7 +561,8 @@ def _made_decoder(layout: Layout, head: bytes) -> Decode:
         (339, 3, (layout.sample_format,) * layout.samples),
     ]
     if layout.extra:
-        tags.append((338, 3, layout.extra))
+        # Of kinds that are not defined it would tell the log.
+        tags.append((338, 3, tuple(kind if kind in (0, 1, 2) else 0 for kind in layout.extra)))
     if layout.subsampling:
         tags.append((530, 3, layout.subsampling))
     if layout.fax_options:
