@@ -22,6 +22,9 @@ from imarium.model.series import Frame
 SMALLEST_SIDE = 16
 MOST_DECOMPOSITIONS = 5
 PARAMS_BYTES = 16
+_LEAST_WHOLE_PIXELS, _WHOLE_SHARE = 1 << 10, 0.9
+"""What no lane holds well (label maps of many colours) is kept as JPEG XL if it is worth it: frames of so
+many values, and smaller by a tenth."""
 _MOST_PATCH_VALUES, _PATCH_SHARE = 32, 0.9
 """What makes a picture one of patches: at most so many values, and so many pixels inside patches."""
 DIGEST_BYTES = 32
@@ -128,15 +131,23 @@ def encode_frame(
     """
     digest = pixel_digest(frame)
     if tier is Tier.ARCHIVE and not series.label_map and (made := source.archive(frame)) is not None:
-        params, data = made
-        return EncodedFrame(Lane.SOURCE, params, digest, source.spread(data, decompositions))
+        return _whole(*made, digest, decompositions)
     encoded = _encode_pixels(frame, series, decompositions, digest)
-    if codestream is None or sum(map(len, encoded.parts)) <= len(codestream.data):
-        return encoded
-    kept = source.keep(frame, codestream, series.bits_stored)
-    if kept is None or frame.dtype.kind not in "iu":
-        return encoded
-    return EncodedFrame(Lane.SOURCE, kept, digest, source.spread(codestream.data, decompositions))
+    size = sum(map(len, encoded.parts))
+    if codestream is not None and size > len(codestream.data) and frame.dtype.kind in "iu":
+        params = source.keep(frame, codestream, series.bits_stored)
+        if params is not None:
+            return _whole(params, codestream.data, digest, decompositions)
+    if encoded.lane is Lane.POLYPHASE and frame.size >= _LEAST_WHOLE_PIXELS:
+        made = source.archive(frame)
+        if made is not None and len(made[1]) < _WHOLE_SHARE * size:
+            return _whole(*made, digest, decompositions)
+    return encoded
+
+
+def _whole(params: bytes, data: bytes, digest: bytes, decompositions: int) -> EncodedFrame:
+    """A frame as one codestream of another codec."""
+    return EncodedFrame(Lane.SOURCE, params, digest, source.spread(data, decompositions))
 
 
 def _encode_pixels(frame: Frame, series: Series, decompositions: int, digest: bytes) -> EncodedFrame:
