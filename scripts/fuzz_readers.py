@@ -57,8 +57,18 @@ def corpus_of(reader: Reader, folders: Sequence[Path], made: Path) -> list[Sampl
     for folder in places:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.stat().st_size <= LARGEST_SEED and recognised(path) == reader.name:
-                samples.append(Sample(path, (path,)))
+                samples.append(Sample(path, (path, *companions(reader, path))))
     return samples
+
+
+def companions(reader: Reader, path: Path) -> tuple[Path, ...]:
+    """The files with the data of a detached header, if they lie right beside it and are small enough."""
+    try:
+        found = reader.companions(path)
+    except ImariumError:
+        return ()
+    small = sum(file.stat().st_size for file in found) <= LARGEST_SEED
+    return found if small and all(file.parent == path.parent for file in found) else ()
 
 
 def recognised(path: Path) -> str | None:

@@ -222,6 +222,44 @@ def test_lying_headers(context: ReadContext) -> None:
     assert "tiles" in str(found.error)
 
 
+def _tiled() -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(_pixels("uint8", 1)).save(out, "JPEG2000", tile_size=(16, 16), no_jp2=True)
+    return out.getvalue()
+
+
+def test_every_tile_has_to_be_there(context: ReadContext) -> None:
+    """Decoders leave tiles blank that are missing."""
+    content = _tiled()
+    assert isinstance(_one(content, context), SourceSeries)
+    first = content.index(b"\xff\x90")
+    (length,) = struct.unpack(">I", content[first + 6 : first + 10])
+    found = _one(content[:first] + content[first + length :], context)
+    assert isinstance(found, Refusal)
+    assert isinstance(found.error, CorruptFileError)
+    assert "holds 5 of 6 tiles" in str(found.error)
+    twice = content[:first] + content[first : first + length] * 2 + content[first + 2 * length :]
+    for wrong in (content[: first + 4] + b"\0\x06" + content[first + 6 :], twice):
+        found = _one(wrong, context)
+        assert isinstance(found, Refusal)
+        assert isinstance(found.error, CorruptFileError)
+
+
+def test_boxes_and_codestream_agree_on_the_size(context: ReadContext) -> None:
+    stream = _j2k(_pixels("uint8", 1))
+    right = struct.pack(">II", 37, 29) + bytes(6)
+    assert isinstance(_one(_jp2(stream, _box(b"ihdr", right), _colour(17)), context), SourceSeries)
+    for rows, columns in ((38, 29), (37, 1 << 31), (29, 37)):
+        wrong = struct.pack(">II", rows, columns) + bytes(6)
+        found = _one(_jp2(stream, _box(b"ihdr", wrong), _colour(17)), context)
+        assert isinstance(found, Refusal)
+        assert isinstance(found.error, CorruptFileError)
+        assert "its codestream has (37, 29)" in str(found.error)
+    for size in (13, 15):
+        found = _one(_jp2(stream, _box(b"ihdr", right.ljust(15)[:size]), _colour(17)), context)
+        assert isinstance(found, Refusal)
+
+
 SEEDS = [
     _j2k(_pixels("uint8", 1)),
     _ht(_pixels("int16", 1)),

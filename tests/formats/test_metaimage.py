@@ -310,6 +310,15 @@ def test_data_files_that_are_refused(
             MetaImageReader().companions(path)
 
 
+@pytest.mark.parametrize("size", ["1e300", "1e160", "1e-200", "1e12"])
+def test_sizes_beyond_reason_are_not_used(size: str, context: ReadContext, tmp_path: Path) -> None:
+    """Lengths whose squares overflow or vanish would make facts that are no numbers."""
+    header = _header(ElementSpacing=f"{size} 1 {size}")
+    series = _read(_file(tmp_path, header + VALUES.tobytes()), context).series
+    assert series.affine is None
+    assert any("plausible" in note for note in series.notes)
+
+
 def _bad_files() -> Iterator[tuple[str, bytes, type[ImariumError], str]]:
     data = VALUES.tobytes()
     yield "empty", b"", CorruptFileError, "empty"

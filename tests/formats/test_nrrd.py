@@ -411,6 +411,16 @@ def test_a_linked_header_reads_beside_its_link(context: ReadContext, tmp_path: P
     assert np.array_equal(_volume(_read(tmp_path / "linked" / "a.nhdr", context)), VALUES)
 
 
+@pytest.mark.parametrize("size", ["1e300", "1e160", "1e-200", "1e12"])
+def test_sizes_beyond_reason_are_not_used(size: str, context: ReadContext, tmp_path: Path) -> None:
+    """Lengths whose squares overflow or vanish would make facts that are no numbers."""
+    directions = f"({size},0,0) (0,{size},0) (0,0,{size})"
+    for fields in ({"space": "LPS", "space_directions": directions}, {"spacings": f"{size} 1 {size}"}):
+        series = _read(_file(tmp_path, _header(**fields) + VALUES.tobytes()), context).series
+        assert series.affine is None
+        assert any("plausible" in note for note in series.notes)
+
+
 def _bad_files() -> Iterator[tuple[str, bytes, type[ImariumError], str]]:
     data = VALUES.tobytes()
     good = _header() + data

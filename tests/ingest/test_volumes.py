@@ -11,6 +11,7 @@ import SimpleITK
 
 from imarium.archive import Archive
 from imarium.ingest import Status
+from imarium.settings import Settings, Sharing
 
 
 @pytest.mark.parametrize("name", ["CTChest4.nrrd", "Segmentation.seg.nrrd", "chest.mha"])
@@ -55,3 +56,20 @@ def test_the_arrays_of_an_npz_are_series(archive: Archive, tmp_path: Path) -> No
     assert [outcome.status for outcome in outcomes if outcome not in taken] == [Status.REFUSED]
     for outcome, expected in zip(taken, (image, image > 0), strict=True):
         assert np.array_equal(archive.streaming.volume(outcome.series), expected)
+
+
+def test_an_interrupted_npz_is_taken_in_again(tmp_path: Path) -> None:
+    """The process ends after the first of two arrays: the other is not lost, nor the file counted twice."""
+    archive = Archive(Settings(home=tmp_path / "home", threads=1, sharing=Sharing(series_bytes=0)))
+    path = tmp_path / "a.npz"
+    np.savez(path, image=np.ones((20, 18), np.int16), mask=np.ones((20, 18), np.bool_))
+    run = archive.ingest.run([path], collection="c")
+    first = next(run)
+    run.close()
+    outcomes = list(archive.ingest.run([path], collection="c"))
+    assert [outcome.status for outcome in outcomes] == [Status.KNOWN, Status.TAKEN]
+    assert outcomes[0].series == first.series
+    assert first.source_bytes + outcomes[1].source_bytes == path.stat().st_size
+    again = list(archive.ingest.run([path], collection="c"))
+    assert {outcome.status for outcome in again} == {Status.KNOWN}
+    archive.close()

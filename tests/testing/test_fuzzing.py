@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +21,7 @@ import pytest
 from imarium.errors import CorruptFileError
 from imarium.formats import readers
 from imarium.formats.base import ReadContext, Refusal
+from imarium.formats.npy import NumpyReader
 from imarium.formats.raster import PngReader
 from imarium.model import SourceSeries
 from imarium.settings import Limits
@@ -144,6 +148,19 @@ def test_damage_gets_behind_the_first_checks(reader, tmp_path: Path) -> None:
     damaged = [mutate(content, [content], rng) for _ in range(100)]
     assert sum(each != content for each in damaged) > 80
     assert sum(reader.recognises(tmp_path, each[:4096]) for each in damaged) > 30
+
+
+def test_zips_are_damaged_inside(tmp_path: Path) -> None:
+    """With the right checksums, half of the time: what reads the members gets to see it."""
+    content = next(path for path in samples_of(NumpyReader()).small(tmp_path) if path.suffix == ".npz")
+    whole = content.read_bytes()
+    rng = random.Random(2)
+    sound = 0
+    for _ in range(60):
+        damaged = mutate(whole, [whole], rng)
+        with contextlib.suppress(Exception), zipfile.ZipFile(io.BytesIO(damaged)) as archive:
+            sound += archive.testzip() is None and damaged != whole
+    assert sound > 20
 
 
 def test_a_reader_without_samples_fails_loudly(tmp_path: Path) -> None:

@@ -87,7 +87,9 @@ class Spans:
                         left -= count
                         have += count
                         if have == size:
+                            del view
                             yield buffer
+                            del buffer  # the next one is not made while this one is held here
                             size = next(wanted, 0)
                             buffer, have = bytearray(size), 0
                     self._check(part, stream, "while it was read")
@@ -120,6 +122,7 @@ class Scratch:
                 have += count
             position += size
             yield piece
+            del piece  # the next one is not made while this one is held here
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +248,13 @@ def _scatter(array: StoredArray, payload: Payload, mapping: mmap.mmap) -> None:
     outer = array.shape[:axis]
     blocks = ((index, start, count) for index in np.ndindex(*outer) for start, count in places)
     sizes = (count * inner for _ in range(math.prod(outer)) for _, count in places)
-    for piece, (index, start, count) in zip(payload.pieces(sizes), blocks, strict=True):
-        block = np.frombuffer(piece, array.dtype).reshape(count, *array.shape[axis + 1 :])
-        target[index][start : start + count] = block
+    pieces = payload.pieces(sizes)
+    for index, start, count in blocks:
+        piece = next(pieces)
+        target[index][start : start + count] = np.frombuffer(piece, array.dtype).reshape(
+            count, *array.shape[axis + 1 :]
+        )
+        del piece  # before the next one is read
         # Written pages belong to the file now and need not count as this process's memory.
         mapping.madvise(mmap.MADV_DONTNEED)
 

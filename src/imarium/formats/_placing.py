@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imarium.model.geometry import Affine, as_affine
+from imarium.model.geometry import Affine, as_affine, plausible
 
-UNKNOWN = "the axes' directions are not a finite, invertible matrix: the volume's position is unknown"
+UNKNOWN = (
+    "the axes' directions are no finite, invertible matrix of a plausible size: the volume's position is "
+    "unknown"
+)
 
 
 def affine_of(
@@ -34,7 +37,7 @@ def affine_of(
             matrix[:3, 2] = normal / np.linalg.norm(normal)
             notes.append("the thickness of the slice is not given; 1 mm is assumed")
         matrix = to_ras @ matrix
-        usable = bool(np.isfinite(matrix).all()) and np.linalg.det(matrix[:3, :3]) != 0
+        usable = plausible(matrix) and np.linalg.det(matrix[:3, :3]) != 0
     if not usable:
         notes.append(UNKNOWN)
         return None

@@ -117,14 +117,14 @@ def inspect_codestream(data: bytes | memoryview, limits: Limits) -> Codestream:
             lossy = lossy or _irreversible(marker, body, size[2] if size else 0)
         position += 4 + len(body)
     assert size is not None
-    rows, columns, components, bits, signed = size
+    rows, columns, components, bits, signed, tiles = size
     high_throughput = high_throughput and components != 2
     most = _PART15_BITS if high_throughput else _PART1_BITS
     if bits > most:
         raise UnsupportedFileError(
             f"JPEG 2000 of {bits} bits cannot be kept exactly; at most {most} bits can"
         )
-    end, parts_lossy = _tile_parts(view, position, components)
+    end, parts_lossy = _tile_parts(view, position, components, tiles)
     return Codestream(
         rows=rows,
         columns=columns,
@@ -156,8 +156,8 @@ def _segment(view: memoryview, position: int) -> tuple[int, bytes]:
     return marker, body
 
 
-def _size(body: bytes, limits: Limits) -> tuple[int, int, int, int, int]:
-    """(rows, columns, components, bits, signed) of a SIZ segment."""
+def _size(body: bytes, limits: Limits) -> tuple[int, int, int, int, int, int]:
+    """(rows, columns, components, bits, signed, tiles) of a SIZ segment."""
     if len(body) < 39:
         raise CorruptFileError("the SIZ segment of the JPEG 2000 codestream is damaged")
     _, right, bottom, left, top, width, height, tile_left, tile_top, count = struct.unpack(">H8IH", body[:36])
@@ -171,7 +171,8 @@ def _size(body: bytes, limits: Limits) -> tuple[int, int, int, int, int]:
             f"the picture has {columns} x {rows} pixels; the limit is {limits.frame_pixels} "
             "(limits.frame_pixels)"
         )
-    if -(-(right - tile_left) // width) * -(-(bottom - tile_top) // height) > _TILES:
+    tiles = -(-(right - tile_left) // width) * -(-(bottom - tile_top) // height)
+    if tiles > _TILES:
         raise CorruptFileError(f"the JPEG 2000 codestream has more than {_TILES} tiles")
     if count > 4:
         raise UnsupportedFileError(f"JPEG 2000 of {count} components is not read; 1 to 4 components are")
@@ -181,7 +182,7 @@ def _size(body: bytes, limits: Limits) -> tuple[int, int, int, int, int]:
     if len({part[0] for part in parts}) > 1:
         raise UnsupportedFileError("JPEG 2000 with components of different depths is not read")
     depth = parts[0][0]
-    return rows, columns, count, (depth & 0x7F) + 1, depth >> 7
+    return rows, columns, count, (depth & 0x7F) + 1, depth >> 7, tiles
 
 
 def _irreversible(marker: int, body: bytes, components: int) -> bool:
@@ -192,18 +193,29 @@ def _irreversible(marker: int, body: bytes, components: int) -> bool:
     return body[place] != 1
 
 
-def _tile_parts(view: memoryview, position: int, components: int) -> tuple[int, bool]:
-    """Where the codestream ends, and whether a tile chooses an irreversible transform for itself."""
+def _tile_parts(view: memoryview, position: int, components: int, tiles: int) -> tuple[int, bool]:
+    """Where the codestream ends, and whether a tile chooses an irreversible transform for itself.
+
+    Every tile has to be there: decoders leave those that are missing blank.
+    """
     lossy = False
+    seen: set[int] = set()
     for _ in range(_TILE_PARTS):
         mark = bytes(view[position : position + 2])
         if mark == b"\xff\xd9":
+            if len(seen) < tiles:
+                raise CorruptFileError(f"the JPEG 2000 codestream holds {len(seen)} of {tiles} tiles")
             return position + 2, lossy
         if mark != b"\xff\x90":
             break
         _, body = _segment(view, position)
         if len(body) != 8:
             raise CorruptFileError("a tile-part header of the JPEG 2000 codestream is damaged")
+        if (tile := int.from_bytes(body[:2], "big")) >= tiles:
+            raise CorruptFileError(
+                f"the JPEG 2000 codestream has {tiles} tiles, and a part of tile {tile + 1}"
+            )
+        seen.add(tile)
         length = int.from_bytes(body[2:6], "big")
         # A last tile-part of length 0 goes on to the end (A.4.2).
         end = position + length if length else _last_end(view)
@@ -241,6 +253,8 @@ class _Boxes:
 
     codestream: tuple[int, int] = (0, 0)
     """Position and bytes."""
+    sides: tuple[int, int] | None = None
+    """(rows, columns) of the image header box."""
     kept: bytearray = field(default_factory=bytearray)
     colour: int | None = None
     """Enumerated colour space; None if a profile stands for it."""
@@ -284,6 +298,11 @@ def _read(path: Path, context: ReadContext) -> SourceSeries:
     start, size = boxes.codestream
     view = memoryview(content)[start : start + size]
     picture = inspect_codestream(view, limits)
+    if boxes.sides not in (None, (picture.rows, picture.columns)):
+        raise CorruptFileError(
+            f"the boxes of the JPEG 2000 file give {boxes.sides} as rows and columns; its codestream has "
+            f"{(picture.rows, picture.columns)}"
+        )
     if content.startswith(_CODESTREAM) and len(content) > picture.end:
         boxes.notes.append(f"{len(content) - picture.end} bytes after the end of the codestream are left out")
     attachments = {HEADER: bytes(view[: picture.header_bytes])}
@@ -410,7 +429,11 @@ def _fours(content: bytes) -> list[bytes]:
 def _header_boxes(content: bytes, start: int, end: int, found: _Boxes) -> None:
     for kind, inside, stop in _walk(content, start, end):
         body = content[inside : min(stop, inside + (1 << 16))]
-        if kind == b"colr" and found.colour is None and not found.profile:
+        if kind == b"ihdr":
+            if len(body) != 14:
+                raise CorruptFileError("the image header box of the JPEG 2000 file is damaged")
+            found.sides = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
+        elif kind == b"colr" and found.colour is None and not found.profile:
             if body[:1] == b"\1" and len(body) >= 7:
                 found.colour = int.from_bytes(body[3:7], "big")
             else:

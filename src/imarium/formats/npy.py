@@ -29,7 +29,15 @@ from imarium.errors import (
     UnsupportedFileError,
 )
 from imarium.formats._arrays import Part, Payload, Scratch, Span, Spans, StoredArray, frames_of, payload_of
-from imarium.formats._shared import CHUNK, checked_frames, opened, replacing, study_uid_of, uid_of_digest
+from imarium.formats._shared import (
+    CHUNK,
+    checked_frames,
+    opened,
+    parts_of,
+    replacing,
+    study_uid_of,
+    uid_of_digest,
+)
 from imarium.formats._unpacking import DEFLATE_RATIO, Read, scratch_file, storage_errors, store
 from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.rendering import to_rgb
@@ -242,7 +250,7 @@ class _Careful(io.RawIOBase):
 
 
 def _read_archive(path: Path, context: ReadContext) -> Iterator[SourceSeries | Refusal]:
-    """The arrays of an .npz, one after the other; all of them share one source file.
+    """The arrays of an .npz, one after the other; the last of them carries the file's digest (`parts_of`).
 
     Raises what `NumpyReader.read` turns into a refusal of the whole file.
     """
@@ -259,11 +267,13 @@ def _read_archive(path: Path, context: ReadContext) -> Iterator[SourceSeries | R
         # Members that overlap would let few bytes be unpacked over and over.
         if sum(member.compress_size for member in members) > facts.st_size:
             raise CorruptFileError("the members of the zip are together larger than the file")
-        for number, member in enumerate(members, start=1):
-            name = f"array {number} of {len(members)}" if len(members) > 1 else None
+        promising = [number for number, member in enumerate(members) if _promises(archive, member, context)]
+        parts = dict(zip(promising, parts_of(file, len(promising)), strict=True)) if promising else {}
+        for number, member in enumerate(members):
+            name = f"array {number + 1} of {len(members)}" if len(members) > 1 else None
             try:
                 unpacked = _unpack(archive, member, stream, span, context)
-                found: SourceSeries | Refusal = _source(*unpacked, file, name, context)
+                found: SourceSeries | Refusal = _source(*unpacked, parts[number], name, context)
                 del unpacked  # a scratch file goes as soon as the caller lets go of the series
             except RefusedFileError as error:
                 found = Refusal(path, type(error)(f"{name}: {error}") if name else error)
@@ -271,10 +281,18 @@ def _read_archive(path: Path, context: ReadContext) -> Iterator[SourceSeries | R
             del found
 
 
-def _unpack(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo, stream: BinaryIO, span: Span, context: ReadContext
-) -> tuple[_Header, Payload, bytes]:
-    """An array of a zip, and the digest of its bytes; deflated ones are unpacked to a scratch file."""
+def _promises(archive: zipfile.ZipFile, member: zipfile.ZipInfo, context: ReadContext) -> bool:
+    """Whether an array is one that is read, as far as its header tells."""
+    try:
+        _check_member(member)
+        with archive.open(member) as source:
+            _check_end(_parse(source.read, context.limits), member.file_size)
+    except (RefusedFileError, *_ZIP_ERRORS):
+        return False
+    return True
+
+
+def _check_member(member: zipfile.ZipInfo) -> None:
     if not member.filename.endswith(".npy"):
         raise UnsupportedFileError("a member of the zip that is no NumPy array")
     if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -284,6 +302,14 @@ def _unpack(
         raise CorruptFileError(
             f"the zip promises {member.file_size} bytes; {member.compress_size} packed ones cannot hold them"
         )
+
+
+def _unpack(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, stream: BinaryIO, span: Span, context: ReadContext
+) -> tuple[_Header, Payload, bytes]:
+    """An array of a zip, and the digest of its bytes; deflated ones are unpacked to a scratch file."""
+    _check_member(member)
+    stored = member.compress_type == zipfile.ZIP_STORED
     hasher = blake3()
     try:
         with archive.open(member) as source:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import io
 import random
 import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _GZIP_MAGIC = b"\x1f\x8b"
+_ZIP_MAGIC = b"PK\3\4"
 _HEAD = 1024
 """Most attacks go for the first bytes, where headers are."""
 _UNPACKED = 4 << 20
@@ -39,9 +42,11 @@ _DIGITS = re.compile(rb"\d+")
 def mutate(content: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
     """One to four kinds of damage. `others` are whole files of the same format, for splices.
 
-    What gzip packs, or PNG, is damaged inside half of the time, and checksums of PNG chunks are mended most
-    of the time: else nothing would get past the first check.
+    What gzip or zip packs, or PNG, is damaged inside half of the time, and checksums of PNG chunks are mended
+    most of the time: else nothing would get past the first check.
     """
+    if content[:4] == _ZIP_MAGIC and rng.random() < 0.5:
+        return _with_other_members(content, others, rng)
     if content[:2] == _GZIP_MAGIC and rng.random() < 0.5:
         unpacked = zlib.decompressobj(wbits=31).decompress(content, _UNPACKED)
         return gzip.compress(_damaged(unpacked, others, rng), 1, mtime=0)
@@ -162,6 +167,20 @@ def _spliced(data: bytearray, other: bytes, rng: random.Random) -> bytearray:
     """The start of one file and the end of another."""
     start = rng.randrange(len(data) + 1)
     return data[:start] + other[min(start, len(other)) if rng.random() < 0.5 else rng.randrange(len(other)) :]
+
+
+def _with_other_members(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
+    """A zip of which one member is damaged, with the right checksums."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(out, "w") as target:
+        victim = rng.choice(source.infolist())
+        for member in source.infolist():
+            content = source.read(member)
+            if member is victim:
+                content = _damaged(content, others, rng)
+            name = zipfile.ZipInfo(member.filename)
+            target.writestr(name, content, member.compress_type, 1)
+    return out.getvalue()
 
 
 def _with_other_lines(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:

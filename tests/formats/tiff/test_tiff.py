@@ -461,6 +461,17 @@ def test_entities_in_ome_are_not_expanded(context: ReadContext) -> None:
     assert any("cannot be read" in note for note in series.notes)
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "no-such-encoding"])
+def test_ome_is_utf_8_whatever_it_says(encoding: str, context: ReadContext) -> None:
+    pixels = _pixels("uint8", 2, 8, 8)
+    body = _pixels_element('SizeC="1" SizeZ="2" SizeT="1"', "<TiffData/>")
+    xml = f'<?xml version="1.0" encoding="{encoding}"?><OME><Image>{body}</Image></OME>'
+    series, frames = _one(_written(pixels, description=xml, photometric="minisblack"), context)
+    assert series.dimensions == (2,)
+    assert np.array_equal(frames, pixels)
+    assert not any("OME" in note for note in series.notes)
+
+
 def test_companions_are_never_opened(context: ReadContext, tmp_path: Path) -> None:
     pixels = _pixels("uint8", 2, 8, 8)
     (tmp_path / "other.tif").write_bytes(_written(pixels[1]))
@@ -506,6 +517,24 @@ def test_shapes_of_tifffile(truncate: bool, context: ReadContext) -> None:
     series, frames = _one(content, context)
     assert series.dimensions == (3, 4)
     assert np.array_equal(frames.reshape(pixels.shape), pixels)
+
+
+@pytest.mark.parametrize(
+    "options", [{"imagej": True, "metadata": {"axes": "ZYX"}}, {"metadata": {}, "photometric": "minisblack"}]
+)
+def test_cut_stacks_without_directories_are_refused(options: dict[str, Any], context: ReadContext) -> None:
+    """Only where nothing at all follows the first plane may its description be another file's."""
+    pixels = _pixels("int16", 4, 16, 20)
+    content = _written(pixels, truncate=True, **options)
+    size = pixels[0].nbytes
+    start = content.index(pixels[0].tobytes())
+    for cut in (start + size + 1, start + 2 * size, start + 4 * size - 1):
+        reason = _refused(content[:cut], context)
+        assert isinstance(reason, CorruptFileError)
+        assert "promises 4 images" in str(reason)
+    series, frames = _one(content[: start + size], context)
+    assert np.array_equal(frames, pixels[:1])
+    assert any("says 4 images" in note for note in series.notes)
 
 
 def test_tags_and_profiles_are_kept(context: ReadContext) -> None:
@@ -603,6 +632,50 @@ def test_lying_tags_are_refused_without_memory(
     tracemalloc.stop()
     assert isinstance(reason, error), repr(reason)
     assert peak < 30 << 20
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "packbits", "zstd", "jpeg", "jpeg2000"])
+def test_no_memory_for_pages_of_which_nothing_can_be_decoded(compression: str, context: ReadContext) -> None:
+    """Ten thousand strips that are all one, which is none: the page would have 100 MB."""
+    content = _written(np.ones((8, 8), np.uint8), compression=compression)
+    (position,) = struct.unpack("<I", content[_tag(content, 273) + 8 :][:4])
+    (size,) = struct.unpack("<I", content[_tag(content, 279) + 8 :][:4])
+    count, side = 10_000, 10_000
+    end = len(content)
+    for code, value in ((256, side), (257, side), (278, 1)):
+        content = _with(content, code, value)
+    content = _with(_with(content, 273, end, count), 279, end + 4 * count, count)
+    content += struct.pack(f"<{count}I", *[position] * count) + struct.pack(f"<{count}I", *[size] * count)
+    tracemalloc.start()
+    reason = _refused(content, context)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(reason, CorruptFileError), repr(reason)
+    assert peak < 30 << 20
+
+
+def test_faxes_and_zstandard_have_their_bounds_too(context: ReadContext) -> None:
+    out = io.BytesIO()
+    Image.new("1", (64, 400)).save(out, "TIFF", compression="group4")
+    assert _one(out.getvalue(), context)[1].shape == (1, 400, 64)  # a blank one is as small as it can be
+    lie = _with(_with(out.getvalue(), 257, 10_000), 278, 10_000)
+    assert "cannot hold 10000 rows" in str(_refused(lie, context))
+    content = _written(np.zeros((4000, 4000), np.uint8), compression="zstd", rowsperstrip=4000)
+    assert not _one(content, context)[1].any()
+    lie = _with(_with(_with(content, 256, 16000), 257, 16000), 278, 16000)
+    lie = _with(lie, 279, 100)
+    assert "cannot hold the 256000000 bytes" in str(_refused(lie, context))
+
+
+def test_sizes_beyond_reason_are_not_used(context: ReadContext) -> None:
+    for size, unit in (("1e308", "m"), ("1e-300", "nm")):
+        said = f'PhysicalSizeX="{size}" PhysicalSizeXUnit="{unit}" PhysicalSizeY="{size}"'
+        said += f' PhysicalSizeYUnit="{unit}" TimeIncrement="{size}" TimeIncrementUnit="h"'
+        body = _pixels_element(f'SizeC="1" SizeZ="1" SizeT="2" {said}', "<TiffData/>")
+        series, _ = _one(_ome(_pixels("uint8", 2, 8, 8), body), context)
+        assert series.affine is None
+        assert series.time_step is None or np.isfinite(series.time_step)
+        json.dumps(series.to_json(), allow_nan=False)
 
 
 def test_a_loop_of_directories(context: ReadContext) -> None:

@@ -48,8 +48,9 @@ _COMPRESSIONS = {
     34712: "JPEG 2000",
     50000: "Zstandard",
 }
-_EXPANSIONS = {1: 1, 5: 2731, 8: 1032, 32946: 1032, 32773: 64, _JPEG: 64 * 8 * 3}
-"""Most bytes that a byte of a compression stands for; those of the others are not bounded."""
+_EXPANSIONS = {1: 1, 5: 2731, 8: 1032, 32946: 1032, 32773: 64, _JPEG: 64 * 8 * 3, 50000: 1 << 15}
+"""Most bytes that a byte of a compression stands for (Zstandard: a block of 128 KiB in 4 bytes, RFC 8878
+3.1.1.2); those of the others are not bounded."""
 _JPEG2000 = (33003, 33005, 34712)
 _FAX = (2, 3, 4)
 _OTHERS = {
@@ -391,11 +392,14 @@ class PageDecoder:
         table = page.table(self.directories)
         for index, (position, size) in enumerate(table):
             self._check_segment(layout, index, position, size)
-        frame: Frame = np.empty((layout.rows, layout.columns, layout.samples), layout.dtype)
+        frame: Frame | None = None
         for index, (position, size) in enumerate(table):
             content = self._segment(layout, index, position, size)
             try:
-                self._place(frame, layout, index, content)
+                decoded = self._decoded(layout, index, content)
+                if frame is None:  # no memory for a page of which not even the first part can be decoded
+                    frame = np.empty((layout.rows, layout.columns, layout.samples), layout.dtype)
+                _place(frame, layout, index, decoded)
             except ImariumError:
                 raise
             except (MemoryError, OverflowError) as error:
@@ -405,6 +409,7 @@ class PageDecoder:
                 raise CorruptFileError(
                     f"a strip or tile of a TIFF page cannot be decoded (compression: {name})"
                 ) from error
+        assert frame is not None  # a page has a strip or tile at least
         return frame[..., 0] if layout.samples == 1 else frame
 
     def is_lossy(self, page: Page) -> bool:
@@ -434,6 +439,9 @@ class PageDecoder:
             raise CorruptFileError(
                 f"{size} bytes of a strip or tile of a TIFF page cannot hold the {raw} bytes of its pixels"
             )
+        # A row of a fax is a bit at least: "as the row before" of group 4 (ITU-T T.6, table 1).
+        if layout.compression in _FAX and size * 8 < (rows := _covered(layout, index)[2]):
+            raise CorruptFileError(f"{size} bytes of fax of a TIFF page cannot hold {rows} rows")
 
     def _segment(self, layout: Layout, index: int, position: int, size: int) -> bytes:
         """The stored bytes of a strip or tile."""
@@ -446,14 +454,8 @@ class PageDecoder:
             raise CorruptFileError("the file changed while it was read; take it in again")
         return content
 
-    def _place(self, frame: Frame, layout: Layout, index: int, content: bytes) -> None:
-        rows, columns = layout.segment
-        across, down = -(-layout.columns // columns), -(-layout.rows // rows)
-        plane, cell = divmod(index, across * down)
-        top, left = cell // across * rows, cell % across * columns
-        height, width = min(rows, layout.rows - top), min(columns, layout.columns - left)
-        samples = slice(plane, plane + 1) if layout.planar else slice(None)
-        target = frame[top : top + height, left : left + width, samples]
+    def _decoded(self, layout: Layout, index: int, content: bytes) -> NDArray[Any]:
+        """(rows, columns, samples) of a strip or tile."""
         if layout.is_jpeg2000:
             decoded = self._jpeg2000(layout, content)
         else:
@@ -464,13 +466,14 @@ class PageDecoder:
             decoded = array.reshape(array.shape[-3:])
         if decoded.dtype == np.bool_:
             decoded = decoded.view(np.uint8)
-        if decoded.dtype != layout.dtype or decoded.shape[2] != target.shape[2]:
+        if decoded.dtype != layout.dtype or decoded.shape[2] != (1 if layout.planar else layout.samples):
             raise CorruptFileError(
                 f"a strip or tile of a TIFF page decodes to {decoded.dtype}, not {layout.dtype}"
             )
+        height, width = _covered(layout, index)[2:]
         if decoded.shape[0] < height or decoded.shape[1] < width:
             raise CorruptFileError("a strip or tile of a TIFF page decodes to fewer pixels than it covers")
-        target[...] = decoded[:height, :width]
+        return decoded
 
     def _jpeg2000(self, layout: Layout, content: bytes) -> NDArray[Any]:
         facts = inspect_codestream(content, self.limits)
@@ -488,6 +491,22 @@ class PageDecoder:
         if self._made is None or self._made[0] != layout or self._made[1][6:10] != head[6:10]:
             self._made = layout, head, _made_decoder(layout, head)
         return self._made[2]
+
+
+def _covered(layout: Layout, index: int) -> tuple[int, int, int, int]:
+    """(top, left, rows, columns) of the pixels of a page that strip or tile `index` has."""
+    rows, columns = layout.segment
+    across, down = -(-layout.columns // columns), -(-layout.rows // rows)
+    cell = index % (across * down)
+    top, left = cell // across * rows, cell % across * columns
+    return top, left, min(rows, layout.rows - top), min(columns, layout.columns - left)
+
+
+def _place(frame: Frame, layout: Layout, index: int, decoded: NDArray[Any]) -> None:
+    top, left, height, width = _covered(layout, index)
+    plane = index // (layout.segments // layout.samples) if layout.planar else 0
+    samples = slice(plane, plane + 1) if layout.planar else slice(None)
+    frame[top : top + height, left : left + width, samples] = decoded[:height, :width]
 
 
 def _check_jpeg(content: bytes, layout: Layout) -> None:

@@ -136,12 +136,8 @@ class OmeImage:
 
         unit = _TIMES.get(self.pixels.get("TimeIncrementUnit", "s"))
         step = positive(self.pixels.get("TimeIncrement", ""))
-        return Spacing(
-            length("X"),
-            length("Y"),
-            length("Z"),
-            step * unit if step is not None and unit is not None else None,
-        )
+        seconds = step * unit if step is not None and unit is not None else math.inf
+        return Spacing(length("X"), length("Y"), length("Z"), seconds if math.isfinite(seconds) else None)
 
 
 def whole(text: str) -> int | None:
@@ -198,7 +194,8 @@ def ome_images(description: str) -> list[OmeImage] | None:
     def refused(*_arguments: Any) -> None:
         raise _Refused
 
-    parser = expat.ParserCreate()
+    # What it is given is UTF-8, whatever the text says of its encoding.
+    parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler, parser.EndElementHandler = opened, closed
     parser.CharacterDataHandler = characters
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refused

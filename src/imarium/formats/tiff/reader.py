@@ -37,7 +37,7 @@ from imarium.formats.tiff.layout import (
 )
 from imarium.formats.tiff.metadata import Axes, Spacing
 from imarium.model import Series, SourceFile, SourceSeries
-from imarium.model.geometry import Affine, as_affine
+from imarium.model.geometry import Affine, as_affine, plausible
 from imarium.model.series import Frame
 from imarium.settings import Limits
 
@@ -323,7 +323,7 @@ def _apply_description(group: _Group, scan: _Scan, said: str, decoder: PageDecod
         axes, spacing = imagej
         planes = axes.planes
         group.spacing = spacing(*scan.resolutions.get(first.number, (None, None)))
-        _unroll(group, planes, decoder)
+        _unroll(group, planes, decoder, alone=len(scan.pages) == 1)
         if layout.pictures == 1 and planes == len(group.pages):
             group.axes = axes
             group.pages = [group.pages[plane] for plane in axes.planes_in_order()]
@@ -338,22 +338,38 @@ def _apply_description(group: _Group, scan: _Scan, said: str, decoder: PageDecod
         if shape[-len(tail) :] == tail or (*shape, 1)[-len(tail) :] == tail:
             leading = shape[: -len(tail)]
             planes = math.prod(leading)
-            _unroll(group, planes, decoder)
+            _unroll(group, planes, decoder, alone=len(scan.pages) == 1)
             if planes == len(group.pages) and layout.pictures == 1:
                 group.dimensions = tuple(size for size in leading if size > 1)
+            elif planes > len(group.pages):
+                group.notes.append(f"the description says {planes} images; the file holds {len(group.pages)}")
     elif first.number == 0:
         # Smaller pictures of a slide repeat the text of the slide itself.
         group.spacing = metadata.aperio_spacing(said)
 
 
-def _unroll(group: _Group, planes: int, decoder: PageDecoder) -> None:
-    """Planes that follow the only page in the file without directories of their own (ImageJ, tifffile)."""
+def _unroll(group: _Group, planes: int, decoder: PageDecoder, *, alone: bool) -> None:
+    """Planes that follow the only page in the file without directories of their own (ImageJ, tifffile).
+
+    Raises CorruptFileError if more than the first plane is there, but not all of them. Descriptions are
+    copied from file to file, so where nothing follows the page, nothing more was meant to.
+    """
     if len(group.pages) != 1 or not 1 < planes <= decoder.limits.frames:
         return
     page = group.pages[0]
     table = page.table(decoder.directories)
     size = sum(page.layout.segment_bytes(index) for index in range(len(table)))
-    if not is_contiguous(page.layout, table) or table[0][0] + planes * size > decoder.size:
+    start = table[0][0]
+    if not is_contiguous(page.layout, table):
+        return
+    if start + planes * size > decoder.size:
+        # What is told of the page lies before the pixels, so pixels are all that can follow them.
+        behind = isinstance(page.offsets, Tag) and page.offsets.place < start
+        if alone and behind and decoder.size > start + size:
+            raise CorruptFileError(
+                f"the TIFF file is truncated: its description promises {planes} images, "
+                f"{(decoder.size - start) // size} are there"
+            )
         return
     group.pages = [
         replace(
@@ -426,7 +442,8 @@ def _affine(spacing: Spacing, slices: int) -> Affine | None:
     if spacing.column is None or spacing.row is None or (slices > 1 and spacing.slice is None):
         return None
     between = spacing.slice if slices > 1 and spacing.slice is not None else 1.0
-    return as_affine(np.diag([-spacing.column, -spacing.row, between, 1.0]))
+    matrix = np.diag([-spacing.column, -spacing.row, between, 1.0])
+    return as_affine(matrix) if plausible(matrix) else None
 
 
 def _frames(path: Path, facts: os.stat_result, group: _Group, limits: Limits) -> Iterator[Frame]:

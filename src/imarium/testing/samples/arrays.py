@@ -52,8 +52,8 @@ def npy_small(folder: Path) -> Iterator[Path]:
 
 
 def npy_large(folder: Path) -> Path:
-    """In Fortran order, so that all of it has to be turned first."""
-    values = np.tile(smooth_frames(4, 512, 512), (8, 1, 1))
+    """In Fortran order, so that all of it has to be turned first; that takes 16 MB however large it is."""
+    values = np.tile(smooth_frames(4, 512, 512), (20, 1, 1))
     return written(folder / "large.npy", _npy(np.asfortranarray(values)))
 
 

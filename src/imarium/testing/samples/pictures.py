@@ -114,7 +114,10 @@ def jpeg2000_large(folder: Path) -> Path:
 
 
 def jpeg2000_liars(folder: Path) -> Iterator[Path]:
-    """Other sizes than were encoded, with tiles of the size that was, and with one tile for all of it."""
+    """Other sizes than were encoded, with tiles of the size that was, and with one tile for all of it.
+
+    In one tile that is not much too large nothing tells the blank rest from a picture that is blank there.
+    """
     streams = {
         "part1": imagecodecs.jpeg2k_encode(picture(30, 26, 1), codecformat="j2k", reversible=True, level=0),
         "part15": imagecodecs.htj2k_encode(picture(30, 26, 1), reversible=True),
@@ -129,4 +132,6 @@ def jpeg2000_liars(folder: Path) -> Iterator[Path]:
             size = struct.pack(">II", columns, rows)
             yield written(folder / f"{name}-{part}.j2k", content[:8] + size + content[16:])
             whole = content[:8] + size + content[16:24] + size + content[32:]
+            if name == "tall":
+                continue
             yield written(folder / f"{name}-{part}-tile.j2k", whole)

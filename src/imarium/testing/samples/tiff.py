@@ -140,6 +140,8 @@ def liars(folder: Path) -> Iterator[Path]:
             ("strips", 16000, 16000, 4000),
             ("tall", 48, 41 << 10, 1),
         ):
+            if compression == 4 and name == "strips":
+                continue  # a few rows of fax can be any number of bits
             content = _page(columns, rows, data, compression, bits, strips)
             yield written(folder / f"{name}-{compression}.tif", content)
     yield written(folder / "more.tif", _page(48, 41, pixels.tobytes(), 1))
