@@ -122,12 +122,13 @@ def encode_frame(
     decompositions: int,
     codestream: SourceCodestream | None = None,
     tier: Tier = Tier.FAST,
+    budget: float | None = None,
 ) -> EncodedFrame:
     """Encode one frame, decode it again and compare.
 
     A frame that the lane of its series cannot hold exactly goes to the polyphase lane. `codestream`, from
-    which the frame was decoded, is kept instead if it is smaller. Raises IntegrityError if no lane returns
-    the same values.
+    which the frame was decoded, is kept instead if it is smaller; JPEG XL is made where the frame would take
+    more than `budget` bytes. Raises IntegrityError if no lane returns the same values.
     """
     digest = pixel_digest(frame)
     if tier is Tier.ARCHIVE and not series.label_map and (made := source.archive(frame)) is not None:
@@ -138,7 +139,8 @@ def encode_frame(
         params = source.keep(frame, codestream, series.bits_stored)
         if params is not None:
             return _whole(params, codestream.data, digest, decompositions)
-    if encoded.lane is Lane.POLYPHASE and frame.size >= _LEAST_WHOLE_PIXELS:
+    large = budget is not None and size > budget
+    if (large or encoded.lane is Lane.POLYPHASE) and frame.size >= _LEAST_WHOLE_PIXELS:
         made = source.archive(frame)
         if made is not None and len(made[1]) < _WHOLE_SHARE * size:
             return _whole(*made, digest, decompositions)
@@ -391,11 +393,13 @@ def encode_frames(
     *,
     codestream: Callable[[int], SourceCodestream | None] | None = None,
     tier: Tier = Tier.FAST,
+    budget: float | None = None,
 ) -> Iterator[EncodedFrame]:
     """Encode and verify frames in order on several threads; holds at most two frames a thread.
 
     `codestream` gives the compressed frame of the source, by number, where there is one; it is asked from
-    the threads. Frames that are encoded already go through as they are. Raises IntegrityError if a frame's
+    the threads. `budget` is what a frame may take before something smaller is tried, however slow: the bytes
+    of its source. Frames that are encoded already go through as they are. Raises IntegrityError if a frame's
     shape or type is not the series', or their number differs.
     """
     count = 0
@@ -403,7 +407,7 @@ def encode_frames(
 
     def encode(frame: Frame, number: int) -> EncodedFrame:
         kept = None if codestream is None else codestream(number)
-        return encode_frame(frame, series, decompositions, kept, tier)
+        return encode_frame(frame, series, decompositions, kept, tier, budget)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
         pending: deque[Future[EncodedFrame]] = deque()
