@@ -5,7 +5,7 @@ Each folder below a PATH is a dataset. Its images are taken into a temporary arc
 - all bytes of the archive's objects (pixels, headers, indexes) against the source files that were taken;
 - on frames sampled evenly: the bytes of the stored frames against gzip NIfTI (level 6), JPEG-LS, JPEG XL
   (lossless, effort 7), PNG, and the settings of a peer that casts to unsigned 16 bits and encodes HTJ2K with
-  five decompositions. Every codec's result is decoded and compared; ratios are over the frames that both
+  a smallest level of 64. Every codec's result is decoded and compared; ratios are over the frames that both
   sides hold exactly, and nothing is extrapolated;
 - on the same frames: SSIM and PSNR of each level against bilinear, antialiased downsampling (Pillow's) of the
   full frame to the same size, with the range of the full frame's values as data range.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -95,7 +96,8 @@ def _whole(frame: NDArray[Any]) -> NDArray[Any] | None:
 
 
 def peer_bytes(frame: NDArray[Any], series: Series, low: int) -> int:
-    """Bytes with the peer's settings: values less `low` as unsigned 16 bits, HTJ2K, five decompositions."""
+    """Bytes with the peer's settings: values less `low` as unsigned 16 bits, HTJ2K, as many decompositions as
+    leave a smallest level of 64: floor(log2(min(rows, columns) / 64)), and one where that gives none."""
     if frame.dtype.kind == "f":
         whole = _whole(frame)
         if whole is None:
@@ -109,7 +111,8 @@ def peer_bytes(frame: NDArray[Any], series: Series, low: int) -> int:
         raise Unfit("integers that span more than 16 bits: would be clipped")
     shifted = (frame.astype(np.int64) - low).astype(np.uint16)
     rgb = series.photometric == "RGB" if frame.ndim == 3 else None
-    data = bytes(imagecodecs.htj2k_encode(shifted, rgb=rgb, resolutions=5, reversible=True))
+    halvings = max(1, int(math.log2(max(1, min(frame.shape[:2]) / 64))))
+    data = bytes(imagecodecs.htj2k_encode(shifted, rgb=rgb, resolutions=halvings, reversible=True))
     if not np.array_equal(imagecodecs.htj2k_decode(data, planar=False), shifted):
         raise Unfit("decodes to other values (the wavelet of unsigned values wraps below zero)")
     return len(data)

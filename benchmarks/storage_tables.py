@@ -233,8 +233,8 @@ CODECS_HEAD = """\
 How many times larger than Imarium's the same frames are: above 1, Imarium is smaller. Frames that a codec
 cannot hold exactly are left out on both sides, with the number that remains in parentheses. Signed and wide
 integers are shifted into 8 or 16 unsigned bits for JPEG-LS, JPEG XL and PNG; the peer's settings are HTJ2K of
-unsigned 16-bit values with five decompositions. All code one frame at a time, but gzip, whose file holds all
-sampled frames of a series.
+unsigned 16-bit values whose smallest level is 64 (one halving at least). All code one frame at a time, but
+gzip, whose file holds all sampled frames of a series.
 
 """
 LEVELS_HEAD = """\

@@ -13,7 +13,7 @@ from imarium.testing import LaneConformance, series_of, smooth_frames
 
 class TestIntegers(LaneConformance):
     dtypes = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
-    lanes = (Lane.HTJ2K, Lane.POLYPHASE, Lane.LABELS)
+    lanes = (Lane.HTJ2K, Lane.POLYPHASE, Lane.LABELS, Lane.SOURCE)
 
 
 class TestFloats(LaneConformance):
@@ -24,7 +24,7 @@ class TestFloats(LaneConformance):
 class TestLabelMaps(LaneConformance):
     dtypes = ("bool", "uint8", "uint16", "int32")
     facts = {"label_map": True}  # noqa: RUF012
-    lanes = (Lane.LABELS, Lane.POLYPHASE)
+    lanes = (Lane.LABELS, Lane.POLYPHASE, Lane.SOURCE)
 
 
 class TestComplexNumbers(LaneConformance):
@@ -139,6 +139,15 @@ def test_label_maps_are_a_third_of_what_gzip_makes_of_them():
     ).astype(np.uint8)
     encoded, _, _ = roundtrip(organs, label_map=True)
     assert 3 * size_of(encoded) < len(gzip.compress(organs.tobytes(), 6))
+
+
+def test_label_maps_of_many_colours_are_small_too():
+    y, x = np.mgrid[:96, :96]
+    colours = np.random.default_rng(0).integers(0, 256, (400, 4), dtype=np.uint8)
+    frame = colours[(y // 5) * 20 + x // 5]
+    encoded, series, depth = roundtrip(frame, label_map=True)
+    assert encoded.lane is Lane.SOURCE
+    np.testing.assert_array_equal(level_of(encoded, series, depth, 1), frame[::2, ::2])
 
 
 def test_what_only_claims_to_be_a_label_map_is_still_exact():

@@ -128,3 +128,13 @@ def test_a_file_of_several_series_is_taken_whole_after_an_interruption(archive, 
     assert statuses(outcomes) == {"known": before, "taken": 3 - before}
     assert statuses(take(archive, path)) == {"known": 3}
     assert_clean(archive)
+
+
+def test_a_well_compressed_volume_does_not_grow(archive, tmp_path):
+    """What a wavelet holds worse than the source's gzip: a texture that repeats."""
+    tile = np.random.default_rng(0).integers(0, 200, (4, 16, 16), dtype=np.uint8)
+    nibabel.save(nibabel.Nifti1Image(np.tile(tile, (1, 8, 8)).T, np.eye(4)), tmp_path / "x.nii.gz")
+    assert statuses(take(archive, tmp_path / "x.nii.gz")) == {"taken": 1}
+    (record,) = stored(archive)
+    assert record.lane.startswith("source:")
+    assert_clean(archive)

@@ -22,6 +22,9 @@ from imarium.model.series import Frame
 SMALLEST_SIDE = 16
 MOST_DECOMPOSITIONS = 5
 PARAMS_BYTES = 16
+_LEAST_WHOLE_PIXELS, _WHOLE_SHARE = 1 << 10, 0.9
+"""What no lane holds well (label maps of many colours) is kept as JPEG XL if it is worth it: frames of so
+many values, and smaller by a tenth."""
 _MOST_PATCH_VALUES, _PATCH_SHARE = 32, 0.9
 """What makes a picture one of patches: at most so many values, and so many pixels inside patches."""
 DIGEST_BYTES = 32
@@ -119,24 +122,34 @@ def encode_frame(
     decompositions: int,
     codestream: SourceCodestream | None = None,
     tier: Tier = Tier.FAST,
+    budget: float | None = None,
 ) -> EncodedFrame:
     """Encode one frame, decode it again and compare.
 
     A frame that the lane of its series cannot hold exactly goes to the polyphase lane. `codestream`, from
-    which the frame was decoded, is kept instead if it is smaller. Raises IntegrityError if no lane returns
-    the same values.
+    which the frame was decoded, is kept instead if it is smaller; JPEG XL is made where the frame would take
+    more than `budget` bytes. Raises IntegrityError if no lane returns the same values.
     """
     digest = pixel_digest(frame)
     if tier is Tier.ARCHIVE and not series.label_map and (made := source.archive(frame)) is not None:
-        params, data = made
-        return EncodedFrame(Lane.SOURCE, params, digest, source.spread(data, decompositions))
+        return _whole(*made, digest, decompositions)
     encoded = _encode_pixels(frame, series, decompositions, digest)
-    if codestream is None or sum(map(len, encoded.parts)) <= len(codestream.data):
-        return encoded
-    kept = source.keep(frame, codestream, series.bits_stored)
-    if kept is None or frame.dtype.kind not in "iu":
-        return encoded
-    return EncodedFrame(Lane.SOURCE, kept, digest, source.spread(codestream.data, decompositions))
+    size = sum(map(len, encoded.parts))
+    if codestream is not None and size > len(codestream.data) and frame.dtype.kind in "iu":
+        params = source.keep(frame, codestream, series.bits_stored)
+        if params is not None:
+            return _whole(params, codestream.data, digest, decompositions)
+    large = budget is not None and size > budget
+    if (large or encoded.lane is Lane.POLYPHASE) and frame.size >= _LEAST_WHOLE_PIXELS:
+        made = source.archive(frame)
+        if made is not None and len(made[1]) < _WHOLE_SHARE * size:
+            return _whole(*made, digest, decompositions)
+    return encoded
+
+
+def _whole(params: bytes, data: bytes, digest: bytes, decompositions: int) -> EncodedFrame:
+    """A frame as one codestream of another codec."""
+    return EncodedFrame(Lane.SOURCE, params, digest, source.spread(data, decompositions))
 
 
 def _encode_pixels(frame: Frame, series: Series, decompositions: int, digest: bytes) -> EncodedFrame:
@@ -380,11 +393,13 @@ def encode_frames(
     *,
     codestream: Callable[[int], SourceCodestream | None] | None = None,
     tier: Tier = Tier.FAST,
+    budget: float | None = None,
 ) -> Iterator[EncodedFrame]:
     """Encode and verify frames in order on several threads; holds at most two frames a thread.
 
     `codestream` gives the compressed frame of the source, by number, where there is one; it is asked from
-    the threads. Frames that are encoded already go through as they are. Raises IntegrityError if a frame's
+    the threads. `budget` is what a frame may take before something smaller is tried, however slow: the bytes
+    of its source. Frames that are encoded already go through as they are. Raises IntegrityError if a frame's
     shape or type is not the series', or their number differs.
     """
     count = 0
@@ -392,7 +407,7 @@ def encode_frames(
 
     def encode(frame: Frame, number: int) -> EncodedFrame:
         kept = None if codestream is None else codestream(number)
-        return encode_frame(frame, series, decompositions, kept, tier)
+        return encode_frame(frame, series, decompositions, kept, tier, budget)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
         pending: deque[Future[EncodedFrame]] = deque()

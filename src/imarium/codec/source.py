@@ -85,9 +85,9 @@ def keep(frame: NDArray[Any], source: SourceCodestream, bits_stored: int | None)
 def archive(frame: NDArray[Any]) -> tuple[bytes, bytes] | None:
     """(params, lossless JPEG XL codestream) of integers within 16 bits of one another; None for others.
 
-    Grey or of three samples; decoded again and compared.
+    Grey, or of three or four samples; decoded again and compared.
     """
-    if frame.dtype.kind not in "iu" or (frame.ndim == 3 and frame.shape[2] != 3):
+    if frame.dtype.kind not in "iu" or (frame.ndim == 3 and frame.shape[2] not in (3, 4)):
         return None
     base, high = int(frame.min()), int(frame.max())
     if frame.dtype.kind == "u" and high < 1 << 16:

@@ -45,6 +45,9 @@ _MOST_TRIES = 20
 _COMPRESSION = 4
 """How much smaller than its pixels a series may get in the store and still be tried for a shared pack."""
 
+_PACKED_AS_A_WHOLE = ("nifti", "nrrd", "metaimage")
+"""Formats whose files hold one series, perhaps compressed: an archive must not grow them."""
+
 _SEPARATOR = "-"
 """Between a Series Instance UID and the number of a stack that is kept apart from the first."""
 
@@ -499,6 +502,7 @@ class Ingest:
             self._settings.threads,
             codestream=source.codestream,
             tier=run.order.tier,
+            budget=_budget(source, series),
         )
         for frame in frames:
             run.watch.advanced(size / series.frames)
@@ -532,6 +536,13 @@ class Ingest:
         if self._store.size(key) != pack.size:
             raise StorageError("the store kept another number of bytes than it was given")
         return PackRecord(key, pack.size, pack.digest)
+
+
+def _budget(source: SourceSeries, series: Series) -> float | None:
+    """Bytes of a frame in its source, if that is compressed as a whole; None where nothing can be said."""
+    size = sum(file.size for file in source.files)
+    compressed = len(source.files) == 1 and 0 < size < series.pixel_bytes
+    return size / series.frames if compressed and series.format in _PACKED_AS_A_WHOLE else None
 
 
 def _digested(source: SourceSeries) -> tuple[SourceFile, ...]:
