@@ -41,9 +41,9 @@ def main() -> None:
     codestreams = [
         bytes(imagecodecs.htj2k_encode(frame, resolutions=depth, reversible=True)) for frame in volume
     ]
-    out = np.empty_like(volume)
 
     def bare(threads: int) -> None:
+        out = np.empty_like(volume)
         with ThreadPoolExecutor(threads) as pool:
             jobs = zip(codestreams, out, strict=True)
             list(pool.map(lambda job: imagecodecs.htj2k_decode(job[0], out=job[1]), jobs))

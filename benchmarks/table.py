@@ -33,11 +33,11 @@ the digests of pixels take the rest), 5 to 45 writing the pack, 8 syncing it whi
 The spread of the writing is the machine's: 5 where the system's file cache has pages at hand, 45 where a
 virtual machine touches memory for the first time.
 
-What brought it from 0.61 of the bare codec to about 0.7: files are hashed from the bytes that are read for
-their pixels, not before; whether a file is known is told by its SOP Instance UID and size first; a slice whose
-header differs from the one before in nothing but its place and identity is described from that one (0.08 ms
-instead of 0.19); the pack's parts go to the file without a copy and are hashed on a thread of their own; one
-transaction a series.
+What brought it from 0.61 of the bare codec to 0.7: files are hashed from the bytes that are read for their
+pixels, not before; whether a file is known is told by its SOP Instance UID and size first; a slice whose
+header differs from the one before in nothing but its place and identity is described from that one (0.07 ms
+instead of 0.19); the pack's parts go to the file without a copy and are hashed on a thread of their own;
+there is one transaction a series.
 
 Tried and dropped: encoding frames while the headers of their series are still read, hashing files while
 headers are read, and reading files in the encoding threads. None was faster: threads that need the

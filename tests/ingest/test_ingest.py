@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,7 +24,8 @@ from imarium.errors import StorageError
 from imarium.formats.dicom import reader as dicom_reader
 from imarium.ingest import Status, Summary, service
 from imarium.pack import PackWriter
-from imarium.settings import Settings
+from imarium.settings import Settings, Sharing
+from imarium.store import ObjectStore
 
 
 def take(archive, *paths, collection="c"):
@@ -397,3 +399,22 @@ def test_a_file_of_the_same_instance_and_size_with_other_content_is_no_known_fil
         "taken",
     ]
     assert archive.catalog.series()[1] == 2
+
+
+def test_a_series_is_known_only_after_its_pack_is_stored(archive, phantom, monkeypatch):
+    """The catalog prepares its rows meanwhile, but nothing is committed if the store fails."""
+    put = ObjectStore.put
+
+    def fails_late(self, key, source):
+        time.sleep(0.2)
+        raise StorageError("no space left on the device")
+
+    settings = replace(archive.settings, sharing=Sharing(series_bytes=0))
+    alone = Archive(settings)
+    monkeypatch.setattr(ObjectStore, "put", fails_late)
+    assert statuses(take(alone, phantom / "phantom.nii.gz")) == {"refused": 1}
+    assert alone.catalog.series()[1] == 0
+    monkeypatch.setattr(ObjectStore, "put", put)
+    assert statuses(take(alone, phantom / "phantom.nii.gz")) == {"taken": 1}
+    assert_clean(alone)
+    alone.close()

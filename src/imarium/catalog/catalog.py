@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -232,17 +232,30 @@ class Catalog:
         except UniqueViolation:
             pass  # another process was quicker
 
-    def add_series(self, collection: str, new: NewSeries, description: str = "") -> None:
+    def add_series(
+        self,
+        collection: str,
+        new: NewSeries,
+        description: str = "",
+        stored: Callable[[], object] = lambda: None,
+    ) -> None:
         """Make a stored series known; its collection is made if missing.
 
-        Raises ConcurrentWriteError if its UID is known.
+        `stored` returns once the pack is in the store: meanwhile the catalog looks up what it needs to. If it
+        raises, nothing becomes known. Raises ConcurrentWriteError if the UID is known.
         """
-        self.add_together(collection, [new], description)
+        self.add_together(collection, [new], description, stored)
 
-    def add_together(self, collection: str, news: Sequence[NewSeries], description: str = "") -> None:
+    def add_together(
+        self,
+        collection: str,
+        news: Sequence[NewSeries],
+        description: str = "",
+        stored: Callable[[], object] = lambda: None,
+    ) -> None:
         """Make stored series known, all or none; their collection is made if missing.
 
-        Raises ConcurrentWriteError if the UID of one of them is known.
+        Like `add_series`. Raises ConcurrentWriteError if the UID of one of them is known.
         """
         with self._unique(), self.session() as session:
             _ensure_collection(session, collection, description)
@@ -262,6 +275,7 @@ class Catalog:
                 row.source_bytes = sum(file.size for file in own)
                 session.add(row)
                 rows.append((row, own))
+            stored()
             session.flush()
             _insert_sources(session, [(row.id, file) for row, own in rows for file in own])
 

@@ -6,9 +6,9 @@ Small series wait in an open pack that they share; its commit makes all of them 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -398,8 +398,8 @@ class Ingest:
             frames = list(frames)
             if self._share(source, series, frames, reader, run):
                 return []
-        new = self._write(source, series, source.series.uid, frames)
-        self._catalog.add_series(run.collection, new, run.order.description)
+        with self._written(source, series, source.series.uid, frames) as (new, stored):
+            self._catalog.add_series(run.collection, new, run.order.description, stored)
         return _taken(new, new.stored_bytes)
 
     def _share(
@@ -488,8 +488,9 @@ class Ingest:
     def _grow(self, stack: _Stack, merged: SourceSeries, source: SourceSeries, run: _Run) -> list[Outcome]:
         """Write a stored series anew, with more instances, and have the catalog point there."""
         frames = self._encoded(merged, merged.series, run)
-        new = self._write(merged, merged.series, source.series.uid, frames)
-        self._catalog.replace_series(new, stack.record.pack.key)
+        with self._written(merged, merged.series, source.series.uid, frames) as (new, stored):
+            stored()
+            self._catalog.replace_series(new, stack.record.pack.key)
         return _taken(new, new.stored_bytes - stack.record.stored_bytes)
 
     def _encoded(self, source: SourceSeries, series: Series, run: _Run) -> Iterator[EncodedFrame]:
@@ -508,34 +509,43 @@ class Ingest:
             run.watch.advanced(size / series.frames)
             yield frame
 
-    def _write(
+    @contextmanager
+    def _written(
         self, source: SourceSeries, series: Series, base_uid: str, frames: Iterable[EncodedFrame]
-    ) -> NewSeries:
-        """Store a series in a pack of its own."""
+    ) -> Iterator[tuple[NewSeries, Callable[[], object]]]:
+        """A series in a pack of its own, on its way to the store; what is given returns when it is there."""
         decompositions = decompositions_for(series.rows, series.columns)
-        with PackWriter(self._settings.scratch) as writer:
+        with (
+            PackWriter(self._settings.scratch) as writer,
+            ThreadPoolExecutor(1, thread_name_prefix="store") as thread,
+        ):
             index = writer.add(series, decompositions, frames, source.attachments)
-            entry = writer.entries[0]
             files = _digested(source)
-            pack = self._stored(writer.finish())
-        return NewSeries(
-            series=series,
-            base_uid=base_uid,
-            levels=index.levels,
-            lane=lanes_text(index.lanes.tolist()),
-            stored_bytes=pack.size,
-            pack=pack,
-            index_span=entry.index,
-            files=files,
-            pseudonym=pseudonym(self._secret, source.patient_id),
-        )
+            pack = writer.finish()
+            storing = thread.submit(self._stored, pack)
+            new = NewSeries(
+                series=series,
+                base_uid=base_uid,
+                levels=index.levels,
+                lane=lanes_text(index.lanes.tolist()),
+                stored_bytes=pack.size,
+                pack=_record_of(pack),
+                index_span=writer.entries[0].index,
+                files=files,
+                pseudonym=pseudonym(self._secret, source.patient_id),
+            )
+            yield new, storing.result
 
     def _stored(self, pack: WrittenPack) -> PackRecord:
-        key = f"packs/{pack.digest[:2]}/{pack.digest}.imp"
-        self._store.put(key, pack.path)
-        if self._store.size(key) != pack.size:
+        record = _record_of(pack)
+        self._store.put(record.key, pack.path)
+        if self._store.size(record.key) != pack.size:
             raise StorageError("the store kept another number of bytes than it was given")
-        return PackRecord(key, pack.size, pack.digest)
+        return record
+
+
+def _record_of(pack: WrittenPack) -> PackRecord:
+    return PackRecord(f"packs/{pack.digest[:2]}/{pack.digest}.imp", pack.size, pack.digest)
 
 
 def _budget(source: SourceSeries, series: Series) -> float | None:

@@ -47,7 +47,7 @@ class WrittenPack:
 
 
 class _HashingFile:
-    """A file whose content is hashed on a thread of its own while it is written and synced."""
+    """A file whose content is hashed on a thread of its own while it is written."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -87,8 +87,7 @@ class _HashingFile:
         os.ftruncate(self._descriptor, self.position)
 
     def finish(self) -> str:
-        """Have the content survive a power failure; gives its digest."""
-        os.fsync(self._descriptor)
+        """The digest of the content. The store syncs the file when it takes it."""
         self._wait()
         return self._hash.hexdigest()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -325,10 +325,16 @@ def _instance_order(dataset: Dataset) -> tuple[float, ...]:
     return tuple(0.0 if key is None else key for key in keys)
 
 
-def image_plane(dataset: Dataset) -> Place:
-    """The Image Plane module (PS3.3 C.7.6.2) of a single-frame instance."""
+def image_plane(dataset: Dataset, like: Place | None = None) -> Place:
+    """The Image Plane module (PS3.3 C.7.6.2) of a single-frame instance.
+
+    Orientation, spacing and thickness are taken from `like` if it is given.
+    """
+    position = values.numbers(dataset, "ImagePositionPatient", 3)
+    if like is not None:
+        return replace(like, position=position, order=_instance_order(dataset))
     return Place(
-        position=values.numbers(dataset, "ImagePositionPatient", 3),
+        position=position,
         orientation=valid_orientation(values.numbers(dataset, "ImageOrientationPatient", 6)),
         spacing=_spacing(values.numbers(dataset, "PixelSpacing", 2)),
         thickness=_thickness(dataset),

@@ -111,8 +111,11 @@ class SliceScanner:
                 self._last_series = instance.series_uid
             if instance.header_bytes is not None and self._room >= instance.header_bytes:
                 self._room -= instance.header_bytes
-                raw.seek(0)
-                instance.header = raw.read(instance.header_bytes)
+                if instance.header is None:
+                    raw.seek(0)
+                    instance.header = raw.read(instance.header_bytes)
+            else:
+                instance.header = None
         return instance
 
 
@@ -199,6 +202,7 @@ def _alike(example: _Example, raw: BinaryIO, status: os.stat_result, path: Path)
     sop_uid = values.uid(dataset, "SOPInstanceUID")
     if sop_uid is None or before.header_bytes is None:
         return None
+    header_bytes = before.header_bytes + value - before.value
     return replace(
         before,
         path=path,
@@ -206,7 +210,7 @@ def _alike(example: _Example, raw: BinaryIO, status: os.stat_result, path: Path)
         modified=status.st_mtime_ns,
         value=value,
         sop_uid=sop_uid,
-        places=(image_plane(dataset),),
-        header_bytes=before.header_bytes + value - before.value,
-        header=None,
+        places=(image_plane(dataset, before.places[0]),),
+        header_bytes=header_bytes,
+        header=data[:header_bytes],
     )
