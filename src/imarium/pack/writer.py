@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -14,11 +12,11 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from blake3 import blake3
 
 from imarium.codec.frames import EncodedFrame
 from imarium.errors import IntegrityError, StorageError
 from imarium.model import Series
+from imarium.pack.hashing_file import HashingFile
 from imarium.pack.heads import HeadCollector
 from imarium.pack.layout import (
     DirectoryEntry,
@@ -32,8 +30,6 @@ from imarium.pack.layout import (
 
 _SPOOLED_IN_MEMORY = 32 << 20
 _COPY_BYTES = 4 << 20
-_MOST_PIECES = 1024
-"""Pieces that one call of the system takes (IOV_MAX on Linux and macOS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,76 +40,6 @@ class WrittenPack:
     size: int
     digest: str
     """BLAKE3 of the whole object, hex."""
-
-
-class _HashingFile:
-    """A file whose content is hashed on a thread of its own while it is written."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        self._hash = blake3()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pack-digest")
-        self._hashing: Future[None] | None = None
-        self.position = 0
-
-    def write(self, *pieces: bytes) -> None:
-        """Append all pieces; they are neither copied nor kept."""
-        self._wait()
-        self._hashing = self._thread.submit(self._update, pieces)
-        for group in _groups(pieces):
-            _write_all(self._descriptor, group)
-        self.position += sum(map(len, pieces))
-
-    def _update(self, pieces: Sequence[bytes]) -> None:
-        for piece in pieces:
-            self._hash.update(piece)
-
-    def _wait(self) -> None:
-        if self._hashing is not None:
-            self._hashing.result()
-
-    def mark(self) -> tuple[int, blake3]:
-        """What `rollback` needs to come back to here."""
-        self._wait()
-        return self.position, self._hash.copy()
-
-    def rollback(self, mark: tuple[int, blake3]) -> None:
-        """Forget everything written since `mark`, and give its room back."""
-        if self._hashing is not None:
-            self._hashing.exception()  # waits
-            self._hashing = None
-        self.position, self._hash = mark
-        os.lseek(self._descriptor, self.position, os.SEEK_SET)
-        os.ftruncate(self._descriptor, self.position)
-
-    def finish(self) -> str:
-        """The digest of the content. The store syncs the file when it takes it."""
-        self._wait()
-        return self._hash.hexdigest()
-
-    def close(self) -> None:
-        """Release the file and the thread."""
-        self._thread.shutdown()
-        os.close(self._descriptor)
-
-
-def _groups(pieces: Sequence[bytes]) -> Iterator[list[memoryview]]:
-    """Pieces as the system takes them: a bounded number at a time, none of them empty."""
-    for first in range(0, len(pieces), _MOST_PIECES):
-        yield [memoryview(piece) for piece in pieces[first : first + _MOST_PIECES] if piece]
-
-
-def _write_all(descriptor: int, pieces: list[memoryview]) -> None:
-    """Write pieces in order, going on where the system stopped short."""
-    while pieces:
-        written = os.writev(descriptor, pieces)
-        done = 0
-        while done < len(pieces) and written >= len(pieces[done]):
-            written -= len(pieces[done])
-            done += 1
-        del pieces[:done]
-        if pieces:
-            pieces[0] = pieces[0][written:]
 
 
 class _Spool:
@@ -143,7 +69,7 @@ class _Spool:
             self._held.clear()
             self._size = 0
 
-    def write_to(self, target: _HashingFile) -> None:
+    def write_to(self, target: HashingFile) -> None:
         """Append everything to a file."""
         if self._file is not None:
             self._file.seek(0)
@@ -162,7 +88,7 @@ class PackWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._folder = Path(tempfile.mkdtemp(prefix="pack-", dir=folder))
-            self._file = _HashingFile(self._folder / "pack")
+            self._file = HashingFile(self._folder / "pack")
             self._file.write(header())
         except OSError as error:
             raise _full(error) from error
