@@ -258,8 +258,7 @@ class Catalog:
         Like `add_series`. Raises ConcurrentWriteError if the UID of one of them is known.
         """
         with self._unique(), self.session() as session:
-            _ensure_collection(session, collection, description)
-            owner = session.scalars(select(Collection).where(Collection.name == collection)).one()
+            owner = _ensure_collection(session, collection, description)
             studies: dict[str, Study] = {}
             packs: dict[str, Pack] = {}
             fresh = _fresh_files(session, [file for new in news for file in new.files])
@@ -375,10 +374,13 @@ def _record(row: SeriesRow) -> SeriesRecord:
     )
 
 
-def _ensure_collection(session: Session, name: str, description: str) -> None:
-    if session.scalar(select(Collection.id).where(Collection.name == name)) is None:
-        session.add(Collection(name=name, description=description))
+def _ensure_collection(session: Session, name: str, description: str) -> Collection:
+    found = session.scalar(select(Collection).where(Collection.name == name))
+    if found is None:
+        found = Collection(name=name, description=description)
+        session.add(found)
         session.flush()
+    return found
 
 
 def _study(session: Session, owner: Collection, new: NewSeries) -> Study:

@@ -389,7 +389,7 @@ def _decode_complex(parts: Sequence[bytes], series: Series, decompositions: int,
 
 
 def encode_frames(
-    frames: Iterable[Frame | EncodedFrame],
+    frames: Iterable[Frame],
     series: Series,
     decompositions: int,
     threads: int,
@@ -402,8 +402,8 @@ def encode_frames(
 
     `codestream` gives the compressed frame of the source, by number, where there is one; it is asked from
     the threads. `budget` is what a frame may take before something smaller is tried, however slow: the bytes
-    of its source. Frames that are encoded already go through as they are. Raises IntegrityError if a frame's
-    shape or type is not the series', or their number differs.
+    of its source. Raises IntegrityError if a frame's shape or type is not the series', or their number
+    differs.
     """
     count = 0
     dtype, shape = np.dtype(series.dtype), series.frame_shape
@@ -416,16 +416,11 @@ def encode_frames(
         pending: deque[Future[EncodedFrame]] = deque()
         try:
             for frame in frames:
-                if isinstance(frame, EncodedFrame):
-                    done: Future[EncodedFrame] = Future()
-                    done.set_result(frame)
-                    pending.append(done)
-                elif frame.shape != shape or frame.dtype != dtype:
+                if frame.shape != shape or frame.dtype != dtype:
                     raise IntegrityError(
                         f"frame {count} is {frame.dtype.name} {frame.shape}, the series {dtype.name} {shape}"
                     )
-                else:
-                    pending.append(pool.submit(encode, frame, count))
+                pending.append(pool.submit(encode, frame, count))
                 count += 1
                 if len(pending) >= 2 * threads:
                     yield pending.popleft().result()

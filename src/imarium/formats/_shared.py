@@ -90,9 +90,9 @@ def reopened(path: Path, facts: os.stat_result) -> Iterator[BinaryIO]:
 def parts_of(file: SourceFile, count: int) -> tuple[SourceFile, ...]:
     """One file as the source of each of its `count` series.
 
-    A file counts as known when its digest is in the catalog, so only the last series carries it: what was
-    interrupted in between is taken in again. The others carry a digest of the file's and their number, and
-    no bytes, so that no file is counted twice.
+    Only the last series carries the file's digest and bytes, so that no file is counted twice; the others
+    carry a digest of the file's and their number. Whether such a file was taken in before is told by its
+    series, never by the digest alone (`Reader.several`).
     """
     digest = bytes.fromhex(file.digest)
     first = (

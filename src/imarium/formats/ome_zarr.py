@@ -15,13 +15,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
-from zarr.storage import LocalStore
 
 from imarium.errors import ExportRefusedError, InvalidRequestError, StorageError
 from imarium.formats._shared import checked_frames
@@ -29,6 +26,10 @@ from imarium.formats.geometry_notes import report_geometry
 from imarium.formats.rendering import check_colours, is_ybr, own_window, to_rgb
 from imarium.model import Rendition, Series, level_shape
 from imarium.model.series import Frame
+
+if TYPE_CHECKING:
+    import zarr
+    from zarr.codecs import ZstdCodec
 
 SUFFIXES = (".ome.zarr", ".zarr")
 
@@ -165,17 +166,24 @@ class _Axes:
 def _write_group(folder: Path, rendition: Rendition, axes: _Axes) -> None:
     levels = rendition.levels() if rendition.levels is not None else [rendition]
     seen = _Range()
-    store = LocalStore(folder)
+    # Loaded here: it takes a tenth of a second and much memory, at every start of every command.
+    import zarr  # noqa: PLC0415
+    from zarr.codecs import ZstdCodec  # noqa: PLC0415
+    from zarr.storage import LocalStore  # noqa: PLC0415
+
+    store, codec = LocalStore(folder), ZstdCodec(level=_ZSTD_LEVEL)
     group = zarr.open_group(store, mode="w-", zarr_format=3)
     for number, level in enumerate(levels):
         seen = _Range()  # of the smallest level alone, which says enough for a window
-        _write_array(group, str(number), level, axes, seen)
+        _write_array(group, str(number), level, axes, seen, codec)
     group.update_attributes(
         {"ome": _ome(rendition, levels, axes, seen), "imarium": _own(rendition.series, levels)}
     )
 
 
-def _write_array(group: zarr.Group, name: str, level: Rendition, axes: _Axes, seen: _Range) -> None:
+def _write_array(
+    group: zarr.Group, name: str, level: Rendition, axes: _Axes, seen: _Range, codec: ZstdCodec
+) -> None:
     series = level.series
     chunks, deep = axes.chunks(series)
     array = group.create_array(
@@ -183,7 +191,7 @@ def _write_array(group: zarr.Group, name: str, level: Rendition, axes: _Axes, se
         shape=axes.shape(series),
         chunks=chunks,
         dtype=np.dtype(series.dtype),
-        compressors=ZstdCodec(level=_ZSTD_LEVEL),
+        compressors=codec,
         dimension_names=axes.names,
         fill_value=0,
     )
