@@ -8,7 +8,7 @@ HEAVY = ("SimpleITK", "zarr", "h5py", "torch")
 
 
 def test_commands_start_without_heavy_libraries():
-    script = "import sys, imarium.__main__; print(*sys.modules)"
+    script = "import sys, imarium.faces.cli.app, imarium.faces.http; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "imarium.faces.cli.app" in loaded
