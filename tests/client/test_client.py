@@ -11,6 +11,8 @@ from imarium.client import http
 from imarium.errors import AuthenticationError, LevelError, NotFoundError, TransportError
 from imarium.model import Volume
 from imarium.pack import layout
+from imarium.testing.dicom_files import make_table, write_file
+from imarium.testing.samples import SAMPLES
 
 
 @pytest.fixture
@@ -124,6 +126,35 @@ def test_ingest_over_the_network(live, phantom, nifti, tmp_path):
     assert answers[13]["reason"]
     assert {answer["status"] for answer in again} == {"known", "refused"}
     assert list((live.archive.settings.scratch / "uploads").iterdir()) == []
+
+
+def test_files_of_one_folder_find_one_another(live, tmp_path):
+    files = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        list(SAMPLES["metaimage"].small(folder))
+        files += sorted((folder / "detached").iterdir()) if name == "a" else sorted(folder.glob("*/*.mhd"))
+    with imarium.connect(live.url) as db:
+        db.login("admin", live.password)
+        answers = sorted(db.ingest(files, "c"), key=lambda answer: answer["number"])
+    assert [answer["status"] for answer in answers] == ["taken"] * 2 + ["refused"] * 4
+    assert all("not in its folder" in answer["reason"] for answer in answers[2:])
+
+
+def test_a_disc_is_found_by_its_table_of_contents(live, phantom, tmp_path):
+    disc = tmp_path / "disc"
+    (disc / "IMAGES").mkdir(parents=True)
+    files = [disc / "DICOMDIR"]
+    for number, path in enumerate(sorted((phantom / "dicom").iterdir())):
+        files.append(disc / "IMAGES" / f"IM{number}")
+        files[-1].write_bytes(path.read_bytes())
+    write_file(files[0], make_table(("IMAGES", path.name) for path in files[1:]))
+    with imarium.connect(live.url) as db:
+        db.login("admin", live.password)
+        answers = sorted(db.ingest(files, "c", folders=[disc]), key=lambda answer: answer["number"])
+    assert [answer["status"] for answer in answers] == ["known"] + ["taken"] * 12
+    assert answers[0]["reason"] == "a table of contents (DICOMDIR) of 12 files"
 
 
 def test_an_upload_that_breaks_off_is_dropped(live, nifti):

@@ -19,7 +19,8 @@ from typer.main import get_command
 
 from imarium.faces.cli.app import app, run
 from imarium.ingest.outcome import Silent
-from imarium.testing.dicom_files import make_dataset, write_file
+from imarium.testing.dicom_files import make_dataset, make_table, write_file
+from imarium.testing.samples import SAMPLES
 
 
 class Cli:
@@ -431,3 +432,41 @@ def test_looking_into_a_pack_file(local, phantom, tmp_path):
     assert "damaged" in free("pack", "inspect", pack, "--verify", status=1)
     (error,) = free("pack", "inspect", phantom / "phantom.nii.gz", "--json", status=2)
     assert "not a pack" in error["error"]["message"]
+
+
+def test_files_that_belong_together(said, place, tmp_path):
+    """A pair and a disc, given as folders, by their headers alone, and all at once."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    list(SAMPLES["nifti"].small(tmp_path / "a"))
+    list(SAMPLES["metaimage"].small(tmp_path / "b"))
+    disc = tmp_path / "disc"
+    for number in (1, 2, 3):
+        dataset = make_dataset(np.full((40, 48), number, np.int16), number)
+        write_file(disc / "IMAGES" / f"IM{number}", dataset)
+    write_file(disc / "DICOMDIR", make_table(("IMAGES", f"IM{number}") for number in (1, 2, 3)))
+
+    def ingest(*paths, collection, status=0):
+        lines = said("ingest", *paths, "--collection", collection, "--json", *place, status=status)
+        outcomes = [json.loads(line) for line in lines.splitlines()]
+        return {
+            Path(outcome["path"]).relative_to(tmp_path).as_posix(): outcome["status"] for outcome in outcomes
+        }
+
+    alone = ingest(
+        tmp_path / "a" / "pair" / "pair.hdr",
+        tmp_path / "b" / "numbered" / "numbered.mhd",
+        disc / "DICOMDIR",
+        collection="alone",
+    )
+    taken = ["a/pair/pair.hdr", "a/pair/pair.img", "b/numbered/numbered.mhd"]
+    taken += [f"b/numbered/slice{number:03d}.raw" for number in (1, 2, 3)]
+    taken += [f"disc/IMAGES/IM{number}" for number in (1, 2, 3)]
+    assert alone == {"disc/DICOMDIR": "known"} | dict.fromkeys(taken, "taken")
+    together = ingest(*(tmp_path / name for name in ("disc", "b", "a")), collection="together")
+    assert "refused" not in together.values()
+    assert {name: together[name] for name in alone} == dict.fromkeys(alone, "known")
+    # Data that lie in another folder that was given too are not taken for a header's own.
+    (tmp_path / "b" / "detached" / "volume.raw").rename(tmp_path / "a" / "volume.raw")
+    torn = ingest(tmp_path / "b" / "detached", tmp_path / "a" / "volume.raw", collection="torn", status=1)
+    assert torn == {"b/detached/volume.mhd": "refused", "a/volume.raw": "refused"}

@@ -419,7 +419,7 @@ def test_what_breaks_off_is_not_ingested(http, live):
 
     def body():
         yield b"half"
-        seen.extend((live.archive.settings.scratch / "uploads" / upload / "files").iterdir())
+        seen.extend((live.archive.settings.scratch / "uploads" / upload / "received").iterdir())
         raise OSError("gone")
 
     seen = []

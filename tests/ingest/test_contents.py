@@ -10,9 +10,6 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from imarium.archive import Archive
 from imarium.formats.base import ReadContext, Refusal
@@ -20,6 +17,7 @@ from imarium.formats.dicom import DicomReader, Places, TableOfContentsError
 from imarium.ingest.outcome import Outcome, Status
 from imarium.phantoms import ct_chest
 from imarium.settings import Limits
+from imarium.testing.dicom_files import make_table, write_file
 
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files" / "dicomdirtests"
 
@@ -27,25 +25,7 @@ SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files" / "dicomdirtests
 def _table(
     folder: Path, *files: tuple[str, ...] | str | None, name: str = "DICOMDIR", used: int = 0xFFFF
 ) -> Path:
-    """A DICOMDIR with one record a file; offsets all lead back to the first record."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    records = []
-    for file in files:
-        record = Dataset()
-        record.OffsetOfTheNextDirectoryRecord = record.OffsetOfReferencedLowerLevelDirectoryEntity = 400
-        record.RecordInUseFlag = used
-        record.DirectoryRecordType = "IMAGE"
-        if file is not None:
-            record.ReferencedFileID = list(file) if isinstance(file, tuple) else file
-        records.append(record)
-    dataset.DirectoryRecordSequence = Sequence(records)
-    path = folder / name
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+    return write_file(folder / name, make_table(files, used))
 
 
 def _ingest(archive: Archive, *paths: Path) -> list[Outcome]:

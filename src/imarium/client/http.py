@@ -13,16 +13,19 @@ from typing import Any, Self
 import httpx
 
 from imarium import errors
-from imarium.client.multipart import Span, pieces_of
+from imarium.client.multipart import pieces_of
+from imarium.client.names import SentPaths
 from imarium.errors import ImariumError, IntegrityError, RefusedFileError, StorageError, TransportError
 from imarium.model import Series, Volume
-from imarium.pack import LevelReader, SeriesIndex
+from imarium.pack import LevelReader, SeriesIndex, Span
 
 _API = "/api/v1"
 _TIMEOUT = httpx.Timeout(30.0, read=300.0)
 _CHUNK_BYTES = 1 << 20
 _RANGES_AT_ONCE = 256
 """As many ranges as a server answers at once."""
+_LONGEST_PATH = 3072
+"""As many characters of a file's path as a server takes; one that is longer stays here."""
 
 
 def connect(url: str, token: str | None = None) -> Client:
@@ -154,20 +157,34 @@ class Client:
         self._http.headers["Authorization"] = f"Bearer {token}"
         return token
 
-    def ingest(self, files: Iterable[Path], collection: str, tier: str = "fast") -> Iterator[dict[str, Any]]:
+    def ingest(
+        self,
+        files: Iterable[Path],
+        collection: str,
+        tier: str = "fast",
+        *,
+        folders: Iterable[Path] = (),
+    ) -> Iterator[dict[str, Any]]:
         """Send files and have them taken in; yields one answer a file, its `number` counting `files`.
 
-        `tier` is fast, or archive for images that are rarely read.
+        `tier` is fast, or archive for images that are rarely read. Files that lie in one folder find one
+        another on the server (a header its data), and so do all that lie below one of `folders` (a
+        DICOMDIR the files that it names). All go into one upload, and none is looked at before the last
+        one is there.
 
         A file that cannot be read, or that the server does not take, is answered as refused.
         """
+        sent_path = SentPaths(folders)
         opened = self._json("POST", "/uploads", json={"collection": collection, "tier": tier})
         upload = f"/uploads/{opened['id']}"
         try:
             for number, path in enumerate(files):
+                place = sent_path(path)
+                headers = {"Imarium-Path": place} if len(place) <= _LONGEST_PATH else {}
                 try:
                     with path.open("rb") as file:
-                        self._request("PUT", f"{upload}/files/{number}", content=_chunks(file))
+                        address = f"{upload}/files/{number}"
+                        self._request("PUT", address, content=_chunks(file), headers=headers)
                 except OSError as error:
                     yield _refused(number, _unreadable(error))
                 except (RefusedFileError, StorageError) as error:

@@ -6,9 +6,7 @@ import re
 from collections.abc import Sequence
 
 from imarium.errors import IntegrityError
-
-Span = tuple[int, int]
-"""Offsets (start, stop); stop is exclusive."""
+from imarium.pack import Span
 
 _BOUNDARY = re.compile(r'multipart/byteranges;.*?boundary="?([^";,\s]{1,70})"?', re.IGNORECASE)
 _CONTENT_RANGE = re.compile(rb"content-range:[ \t]*bytes (\d{1,18})-(\d{1,18})/", re.IGNORECASE)

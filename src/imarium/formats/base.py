@@ -94,7 +94,7 @@ class Reader(Protocol):
     """True if one file may hold several series."""
 
     def companions(self, path: Path) -> tuple[Path, ...]:
-        """Files beside `path` that hold its data; none for most formats.
+        """Files beside `path` that hold its data, or that it leads to; none for most formats.
 
         Raises ImariumError where the header cannot be read, or leads outside its folder.
         """

@@ -15,8 +15,7 @@ def follow(path: Path, error: TableOfContentsError, seen: Collection[Path]) -> t
 
     The outcome is no refusal: nothing in the file was lost. Its reason tells of files that are missing.
     """
-    places = Places(path.parent)
-    found = [place for file_id in error.file_ids if (place := places.find(file_id)) is not None]
+    found = Places(path.parent).all_of(error)
     missing = len(error.file_ids) - len(found)
     # Where the whole folder was given, the files are among those seen under the same names.
     rest = [place for place in found if place not in seen]

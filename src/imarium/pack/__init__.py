@@ -1,7 +1,7 @@
 """Codestreams to one immutable object and back (docs/design/pack-format.md)."""
 
 from imarium.pack.inspection import LaneReport, LevelReport, PackReport, SeriesReport, open_pack_file
-from imarium.pack.layout import DirectoryEntry, SeriesIndex
+from imarium.pack.layout import DirectoryEntry, SeriesIndex, Span
 from imarium.pack.reader import (
     Fetch,
     LevelReader,
@@ -22,6 +22,7 @@ __all__ = [
     "PackWriter",
     "SeriesIndex",
     "SeriesReport",
+    "Span",
     "WrittenPack",
     "open_pack_file",
     "read_attachments",

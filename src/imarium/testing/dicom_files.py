@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import imarium.formats.dicom.guard  # isort: skip  # noqa: F401 - before anything that imports pydicom
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 STUDY = "1.2.826.0.1.3680043.10.9999.1"
 SERIES = f"{STUDY}.1"
@@ -54,6 +56,23 @@ def make_dataset(pixels: NDArray[Any], instance: int = 1, **elements: Any) -> Da
             delattr(dataset, keyword)
         else:
             setattr(dataset, keyword, value)
+    return dataset
+
+
+def make_table(files: Iterable[Sequence[str] | str | None], used: int = 0xFFFF) -> Dataset:
+    """A DICOMDIR with one record a file ID; offsets all lead back to the first record."""
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = MediaStorageDirectoryStorage, f"{STUDY}.99"
+    records = []
+    for file in files:
+        record = Dataset()
+        record.OffsetOfTheNextDirectoryRecord = record.OffsetOfReferencedLowerLevelDirectoryEntity = 400
+        record.RecordInUseFlag = used
+        record.DirectoryRecordType = "IMAGE"
+        if file is not None:
+            record.ReferencedFileID = file if isinstance(file, str) else list(file)
+        records.append(record)
+    dataset.DirectoryRecordSequence = DicomSequence(records)
     return dataset
 
 

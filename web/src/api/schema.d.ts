@@ -318,7 +318,7 @@ export interface paths {
         get?: never;
         /**
          * Send File
-         * @description One file's bytes as the body of the request.
+         * @description One file's bytes as the body of the request. Files that belong together go into one upload.
          */
         put: operations["send_file_api_v1_uploads__identifier__files__number__put"];
         post?: never;
@@ -1335,6 +1335,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description The file's path within the upload, for files that find one another by their paths: names with `/` between them, percent-encoded UTF-8, at most 1024 bytes and 32 names. A file without one, or with one that is not safe or is another file's, is taken in without it. */
+                "Imarium-Path"?: string | null;
                 authorization?: string | null;
             };
             path: {

@@ -16,10 +16,11 @@ from imarium.client import Client
 from imarium.codec import Tier
 from imarium.errors import StorageError
 from imarium.faces.cli.paths import config_folder
+from imarium.faces.cli.sending import folders_of, to_send
 from imarium.formats.base import Refusal
 from imarium.formats.delivery import deliver, download_name, resolve, scatter
 from imarium.ingest import Observer, Outcome, Status
-from imarium.ingest.scan import scan, unreadable
+from imarium.ingest.scan import unreadable
 from imarium.streaming import VerifyOutcome, describe, describe_fully, parse_window
 
 
@@ -120,7 +121,7 @@ class RemoteBackend:
     def ingest(self, paths: list[Path], collection: str, observer: Observer, tier: Tier) -> Iterator[Outcome]:
         """Send files and have them taken in."""
         files: list[tuple[Path, int]] = []
-        for found in scan(paths):
+        for found in to_send(paths):
             if isinstance(found, Refusal):
                 yield Outcome(found.path, Status.REFUSED, reason=str(found.error))
                 continue
@@ -137,7 +138,7 @@ class RemoteBackend:
 
         if not files:
             return
-        for answer in self._client.ingest(sent(), collection, tier):
+        for answer in self._client.ingest(sent(), collection, tier, folders=folders_of(paths)):
             yield Outcome(
                 files[answer["number"]][0],
                 Status(answer["status"]),

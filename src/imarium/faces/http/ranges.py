@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Span = tuple[int, int]
-"""Offsets (start, stop); stop is exclusive."""
+from imarium.pack import Span
 
 MOST_RANGES = 256
 """Ranges of one request; one that asks for more is answered with 416 (RFC 9110, 15.5.17)."""

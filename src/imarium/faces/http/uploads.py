@@ -1,59 +1,64 @@
 """Routes that change data; all of them need a login.
 
-An upload is a folder of numbered files: the names stay with the sender, since names of files often hold
-names of patients.
+An upload is a folder of numbered files. The path that a file has at its sender's goes along in a header, and
+never in an address or an answer: paths often hold names of patients (`incoming`).
 """
 
 from __future__ import annotations
 
-import json
-import re
-import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from imarium.archive import Archive
-from imarium.errors import LimitExceededError, NotFoundError, StorageError
+from imarium.errors import LimitExceededError, StorageError
 from imarium.faces.http.context import ArchiveDep, UserDep
+from imarium.faces.http.incoming import DEEPEST, LONGEST_PATH, Incoming, safe_path
 from imarium.faces.http.schemas import NewUpload, OutcomeLine, UploadAnswer, VerifyLine
 
 router = APIRouter(tags=["ingest"])
 
 NDJSON = "application/x-ndjson"
 _LINES: dict[int | str, dict[str, object]] = {200: {"content": {NDJSON: {}}}}
-_ID = re.compile(r"[0-9a-f]{32}")
-_FACTS = "upload.json"
 _BUFFER_BYTES = 1 << 20
 Number = Annotated[int, PathParameter(ge=0, lt=10_000_000)]
+SentPath = Annotated[
+    str | None,
+    Header(
+        alias="Imarium-Path",
+        description=(
+            "The file's path within the upload, for files that find one another by their paths: names with "
+            f"`/` between them, percent-encoded UTF-8, at most {LONGEST_PATH} bytes and {DEEPEST} names. A "
+            "file without one, or with one that is not safe or is another file's, is taken in without it."
+        ),
+    ),
+]
 
 
 @router.post("/uploads", status_code=201)
 def open_upload(archive: ArchiveDep, user: UserDep, request: NewUpload) -> UploadAnswer:
     """Open an upload; send its files, then ingest it."""
-    identifier = secrets.token_hex(16)
-    folder = _root(archive) / identifier
-    try:
-        (folder / "files").mkdir(parents=True)
-        (folder / _FACTS).write_text(json.dumps({"user": user, **request.model_dump(mode="json")}))
-    except OSError as error:
-        raise StorageError(f"the upload could not be opened: {error.strerror}") from error
-    return UploadAnswer(id=identifier)
+    return UploadAnswer(id=Incoming.create(_root(archive), user, request))
 
 
 @router.put("/uploads/{identifier}/files/{number}", status_code=204, response_class=Response)
 async def send_file(
-    archive: ArchiveDep, user: UserDep, identifier: str, number: Number, request: Request
+    archive: ArchiveDep,
+    user: UserDep,
+    identifier: str,
+    number: Number,
+    request: Request,
+    sent_path: SentPath = None,
 ) -> Response:
-    """One file's bytes as the body of the request."""
-    folder, _ = await run_in_threadpool(_open, archive, user, identifier)
-    partial = folder / f"{number:08d}.part"  # beside the files: what breaks off is never ingested
+    """One file's bytes as the body of the request. Files that belong together go into one upload."""
+    upload = await run_in_threadpool(Incoming.find, _root(archive), user, identifier)
+    path = None if sent_path is None else safe_path(sent_path)
+    partial = upload.part(number)
     size = 0
     try:
         with partial.open("wb", buffering=_BUFFER_BYTES) as file:
@@ -62,7 +67,7 @@ async def send_file(
                 if size > archive.settings.limits.file_bytes:
                     raise LimitExceededError("the file is larger than the server takes")
                 await run_in_threadpool(file.write, chunk)
-        partial.replace(folder / "files" / f"{number:08d}")
+        upload.keep(number, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise StorageError(f"the file could not be kept: {error.strerror}") from error
@@ -75,16 +80,20 @@ async def send_file(
 @router.post("/uploads/{identifier}/ingest", response_class=StreamingResponse, responses=_LINES)
 def ingest(archive: ArchiveDep, user: UserDep, identifier: str) -> StreamingResponse:
     """Take the uploaded files in; answers one JSON object a line and file, then forgets the upload."""
-    folder, request = _open(archive, user, identifier)
+    upload = Incoming.find(_root(archive), user, identifier)
+    places = upload.arrange()
 
     def lines() -> Iterator[str]:
         try:
             for outcome in archive.ingest.run(
-                [folder / "files"], collection=request.collection, tier=request.tier
+                places, collection=upload.wishes.collection, tier=upload.wishes.tier
             ):
+                number = places.get(outcome.path)
+                if number is None:
+                    continue  # a DICOMDIR's name for a file in another case: it has an answer of its own
                 yield (
                     OutcomeLine(
-                        number=int(outcome.path.name) if outcome.path.name.isdigit() else -1,
+                        number=number,
                         status=outcome.status,
                         series=outcome.series,
                         reason=outcome.reason,
@@ -94,7 +103,7 @@ def ingest(archive: ArchiveDep, user: UserDep, identifier: str) -> StreamingResp
                     + "\n"
                 )
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            upload.forget()
 
     return StreamingResponse(lines(), media_type=NDJSON)
 
@@ -102,8 +111,7 @@ def ingest(archive: ArchiveDep, user: UserDep, identifier: str) -> StreamingResp
 @router.delete("/uploads/{identifier}", status_code=204, response_class=Response)
 def forget_upload(archive: ArchiveDep, user: UserDep, identifier: str) -> Response:
     """Drop an upload that will not be ingested."""
-    folder, _ = _open(archive, user, identifier)
-    shutil.rmtree(folder, ignore_errors=True)
+    Incoming.find(_root(archive), user, identifier).forget()
     return Response(status_code=204)
 
 
@@ -128,14 +136,3 @@ def verify(archive: ArchiveDep, user: UserDep) -> StreamingResponse:  # noqa: AR
 
 def _root(archive: Archive) -> Path:
     return archive.settings.scratch / "uploads"
-
-
-def _open(archive: Archive, user: str, identifier: str) -> tuple[Path, NewUpload]:
-    """Folder and wishes of an upload of this user; raises NotFoundError."""
-    folder = _root(archive) / identifier
-    if not _ID.fullmatch(identifier) or not (folder / _FACTS).is_file():
-        raise NotFoundError("no such upload")
-    facts = json.loads((folder / _FACTS).read_text())
-    if facts["user"] != user:
-        raise NotFoundError("no such upload")
-    return folder, NewUpload.model_validate(facts)

@@ -75,6 +75,10 @@ class Places:
         except (OSError, RuntimeError, ValueError):
             return None
 
+    def all_of(self, table: TableOfContentsError) -> tuple[Path, ...]:
+        """The files that a DICOMDIR in the folder names and that are found, in its order."""
+        return tuple(found for file_id in table.file_ids if (found := self.find(file_id)) is not None)
+
     def _known(self, folder: Path) -> dict[str, str]:
         if folder not in self._names:
             with os.scandir(folder) as entries:

@@ -6,26 +6,29 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import gettempdir
 from typing import BinaryIO
 
 import numpy as np
 
 from imarium.errors import CorruptFileError, ImariumError, LimitExceededError
-from imarium.formats.base import OneFile, ReadContext, Refusal
+from imarium.formats.base import ReadContext, Refusal
 from imarium.formats.dicom import header
 from imarium.formats.dicom.attachments import INDEX, attachment_name, stored_instance, write_index
 from imarium.formats.dicom.decoder_client import DecoderPool, pool_for
+from imarium.formats.dicom.dicomdir import Places, TableOfContentsError
 from imarium.formats.dicom.frames import FrameSource, NativeImages, Spool, SpooledImages
 from imarium.formats.dicom.grouping import Stack, make_stacks, series_of
 from imarium.formats.dicom.header import InflatedStream, read_header
-from imarium.formats.dicom.instance import Instance, attachment_bytes
+from imarium.formats.dicom.instance import Instance, attachment_bytes, scan
 from imarium.formats.dicom.pixels import read_fragments, read_native
 from imarium.formats.dicom.slices import SliceScanner
 from imarium.model import SourceFile, SourceSeries
 from imarium.model.series import Frame
+from imarium.settings import Limits
 
 
-class DicomReader(OneFile):
+class DicomReader:
     """Groups DICOM files into series and stacks of frames; see `imarium.formats.base.Reader`.
 
     Compressed frames are decoded once, in the decoder process, before their series is handed out, and wait
@@ -35,10 +38,22 @@ class DicomReader(OneFile):
 
     name = "dicom"
     batch = True
+    several = False
 
     def recognises(self, path: Path, head: bytes) -> bool:  # noqa: ARG002 - content decides, not the name
         """Whether the first 4 KiB are a DICOM file's, with or without preamble and file meta."""
         return header.recognises(head)
+
+    def companions(self, path: Path) -> tuple[Path, ...]:
+        """The files that a table of contents (DICOMDIR) names, those that are there; nothing for an image.
+
+        Raises ImariumError where the header cannot be read, or is no image's.
+        """
+        try:
+            scan(path, ReadContext(Limits(), Path(gettempdir())))
+        except TableOfContentsError as table:
+            return Places(path.parent).all_of(table)
+        return ()
 
     def read(self, paths: Iterable[Path], context: ReadContext) -> Iterator[SourceSeries | Refusal]:
         """Series found in the files, and one refusal for each file that is in none. Raises for no file."""
