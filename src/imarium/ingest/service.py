@@ -15,13 +15,12 @@ from pathlib import Path
 
 from imarium.access import pseudonym
 from imarium.catalog import Catalog, NewSeries, PackRecord, SeriesRecord
-from imarium.codec import Tier, decompositions_for, encode_frames, lanes_text, pixel_digest
+from imarium.codec import Tier, decompositions_for, encode_frames, lanes_text
 from imarium.codec.frames import EncodedFrame
 from imarium.errors import (
     ConcurrentWriteError,
     ImariumError,
     IntegrityError,
-    InvalidRequestError,
     LimitExceededError,
     RefusedFileError,
     StorageError,
@@ -34,8 +33,10 @@ from imarium.ingest.contents import follow
 from imarium.ingest.open_pack import Member, OpenPack
 from imarium.ingest.outcome import Observer, Outcome, Silent, Status
 from imarium.ingest.scan import scan, unreadable
+from imarium.ingest.stacks import Growth, open_stack, place
 from imarium.model import Series, SourceFile, SourceSeries
-from imarium.pack import LevelReader, PackWriter, SeriesIndex, WrittenPack, read_attachments
+from imarium.model.series import Frame
+from imarium.pack import PackWriter, WrittenPack
 from imarium.settings import Settings
 from imarium.store import ObjectStore
 
@@ -47,22 +48,6 @@ _COMPRESSION = 4
 
 _PACKED_AS_A_WHOLE = ("nifti", "nrrd", "metaimage")
 """Formats whose files hold one series, perhaps compressed: an archive must not grow them."""
-
-_SEPARATOR = "-"
-"""Between a Series Instance UID and the number of a stack that is kept apart from the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Stack:
-    """A stored series and what is needed to compare it with an incoming one."""
-
-    record: SeriesRecord
-    index: SeriesIndex
-    attachments: dict[str, bytes]
-    instances: dict[str, list[int]]
-
-    def digests(self, instance: str) -> list[bytes]:
-        return [self.index.digests[frame].tobytes() for frame in self.instances[instance]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,49 +326,14 @@ class Ingest:
             )
         if run.open.holds_series(source.series.uid):
             self._commit(run)
-        stacks = [self._open_stack(record) for record in self._catalog.stacks(source.series.uid)]
-        if source.series.format != "dicom":
-            if stacks:
-                return self._known(source, stacks[0].record, run)
-            return self._add(source, source.series, reader, run)
-        incoming = dicom.instance_frames(source.attachments)
-        digests: list[bytes] = []
-        if any(incoming.keys() & stack.instances.keys() for stack in stacks):
-            digests = [pixel_digest(frame) for frame in source.read_frames()]
-        targets: list[tuple[_Stack, set[str]]] = []
-        conflict = False
-        for stack in stacks:
-            overlap = incoming.keys() & stack.instances.keys()
-            same = {
-                uid for uid in overlap if [digests[frame] for frame in incoming[uid]] == stack.digests(uid)
-            }
-            if same == incoming.keys():
-                return self._known(source, stack.record, run)
-            conflict = conflict or same != overlap
-            here = stack.record.collection == run.collection
-            if here and same == overlap and dicom.compatible(stack.record.series, source.series):
-                targets.append((stack, same))
-        for stack, same in targets:
-            try:
-                merged = self._merged(stack, same, source)
-            except InvalidRequestError:
-                continue  # together they are no stack: a part of a further volume, for example
-            return self._grow(stack, merged, source, run)
-        series = source.series
-        if stacks:
-            series = replace(series, uid=f"{series.uid}{_SEPARATOR}{len(stacks) + 1}")
-        if conflict:
-            note = "Other pixels came under the same SOP Instance UID; both are kept, for a curator to judge."
-            series = replace(series, notes=(*series.notes, note))
-        return self._add(source, series, reader, run)
-
-    def _open_stack(self, record: SeriesRecord) -> _Stack:
-        fetch = self._store.fetch(record.pack.key)
-        index = SeriesIndex.from_bytes(fetch(*record.index_span))
-        if record.series.format != "dicom":
-            return _Stack(record, index, {}, {})
-        attachments = read_attachments(fetch, index)
-        return _Stack(record, index, attachments, dicom.instance_frames(attachments))
+        stacks = [open_stack(record, self._store) for record in self._catalog.stacks(source.series.uid)]
+        match place(source, stacks, run.collection):
+            case SeriesRecord() as record:
+                return self._known(source, record, run)
+            case Growth() as growth:
+                return self._grow(growth, source.series.uid, run)
+            case Series() as series:
+                return self._add(source, series, reader, run)
 
     def _known(self, source: SourceSeries, record: SeriesRecord, run: _Run) -> list[Outcome]:
         self._catalog.add_sources(record.series.uid, source.files)
@@ -392,7 +342,7 @@ class Ingest:
 
     def _add(self, source: SourceSeries, series: Series, reader: Reader, run: _Run) -> list[Outcome]:
         """Write a new series: to the open pack if it is small, else to one of its own, known at once."""
-        frames: Iterable[EncodedFrame] = self._encoded(source, series, run)
+        frames: Iterable[EncodedFrame] = self._encoded(source.read_frames(), source, series, run)
         if run.shares and series.pixel_bytes <= _COMPRESSION * self._settings.sharing.series_bytes:
             # Encoded to the end before any of it is written, so that a bad file harms no other series.
             frames = list(frames)
@@ -478,26 +428,22 @@ class Ingest:
             else:
                 run.waiting.extend(_taken(new, new.stored_bytes))
 
-    def _merged(self, stack: _Stack, same: set[str], source: SourceSeries) -> SourceSeries:
-        """Stored and new instances as one series, without the new ones that are stored already."""
-        stored = stack.record.series
-        reader = LevelReader(stack.index, self._store.fetch(stack.record.pack.key), level=0)
-        merged = dicom.merge(stored, stack.attachments, reader.frame, source, same)
-        return replace(merged, files=source.files, series=replace(merged.series, uid=stored.uid))
-
-    def _grow(self, stack: _Stack, merged: SourceSeries, source: SourceSeries, run: _Run) -> list[Outcome]:
+    def _grow(self, growth: Growth, base_uid: str, run: _Run) -> list[Outcome]:
         """Write a stored series anew, with more instances, and have the catalog point there."""
-        frames = self._encoded(merged, merged.series, run)
-        with self._written(merged, merged.series, source.series.uid, frames) as (new, stored):
+        grown, record = growth.source, growth.stack.record
+        frames = self._encoded(growth.frames(), grown, grown.series, run)
+        with self._written(grown, grown.series, base_uid, frames) as (new, stored):
             stored()
-            self._catalog.replace_series(new, stack.record.pack.key)
-        return _taken(new, new.stored_bytes - stack.record.stored_bytes)
+            self._catalog.replace_series(new, record.pack.key)
+        return _taken(new, new.stored_bytes - record.stored_bytes)
 
-    def _encoded(self, source: SourceSeries, series: Series, run: _Run) -> Iterator[EncodedFrame]:
+    def _encoded(
+        self, values: Iterable[Frame | EncodedFrame], source: SourceSeries, series: Series, run: _Run
+    ) -> Iterator[EncodedFrame]:
         decompositions = decompositions_for(series.rows, series.columns)
         size = sum(file.size for file in source.files)
         frames = encode_frames(
-            source.read_frames(),
+            values,
             series,
             decompositions,
             self._settings.threads,
