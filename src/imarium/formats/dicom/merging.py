@@ -14,7 +14,6 @@ from imarium.formats.dicom.attachments import (
     INDEX,
     attachment_name,
     read_index,
-    restore_instance,
     stored_instance,
     write_index,
 )
@@ -22,6 +21,7 @@ from imarium.formats.dicom.frames import FrameSource, MergedFrames, Spool
 from imarium.formats.dicom.geometry import parallel, same_spacing
 from imarium.formats.dicom.grouping import MOSAIC_NOTE, MULTIFRAME_NOTE, make_stacks, series_of
 from imarium.formats.dicom.instance import Instance
+from imarium.formats.dicom.slices import StoredSlices
 from imarium.model import Series, SourceCodestream, SourceSeries
 from imarium.model.series import Frame
 
@@ -87,14 +87,14 @@ def merge(
     instances: list[Instance] = []
     origin: dict[int, tuple[int, str, dict[int, int]]] = {}
     for number, attachments in enumerate((stored_attachments, source.attachments)):
-        index = read_index(attachments)
+        index, restored = read_index(attachments), StoredSlices(attachments)
         places: list[dict[int, int]] = [{} for _ in index.instances]
         for position, frame in enumerate(index.frames):
             places[frame.instance][frame.number] = position
         for item, positions in zip(index.instances, places, strict=True):
             if number == 1 and item.sop_uid in dropped:
                 continue
-            instance, _ = restore_instance(item, attachments)
+            instance = restored.restore(item)
             instance.series_uid, instance.study_uid = stored.uid, stored.study_uid
             instances.append(instance)
             origin[id(instance)] = (number, item.attachment, positions)
