@@ -16,9 +16,9 @@ import pytest
 from pydicom.uid import generate_uid
 
 from imarium.archive import Archive
-from imarium.errors import ConcurrentWriteError, StorageError
+from imarium.errors import ConcurrentWriteError, IntegrityError, StorageError
 from imarium.formats.raster import PngReader
-from imarium.ingest import Status, service
+from imarium.ingest import Status, storing
 from imarium.ingest.open_pack import OpenPack
 from imarium.pack import read_directory
 from imarium.settings import Settings, Sharing
@@ -194,15 +194,15 @@ def test_a_bad_file_harms_no_other(archive, pictures, monkeypatch):
     """It breaks while it is encoded, when others wait in the open pack already."""
     bad = pictures / "05.png"
     bad.write_bytes(bad.read_bytes()[:-700])
-    encode = service.encode_frames
-    failures = iter([None, MemoryError(), None, service.IntegrityError("does not decode")])
+    encode = storing.encode_frames
+    failures = iter([None, MemoryError(), None, IntegrityError("does not decode")])
 
     def some_fail(frames, *arguments, **options):
         if error := next(failures, None):
             raise error
         return encode(frames, *arguments, **options)
 
-    monkeypatch.setattr(service, "encode_frames", some_fail)
+    monkeypatch.setattr(storing, "encode_frames", some_fail)
     outcomes = {outcome.path.name: outcome for outcome in take(archive, pictures)}
     refused = {name for name, outcome in outcomes.items() if outcome.status is Status.REFUSED}
     assert refused == {"01.png", "03.png", "05.png"}

@@ -205,8 +205,11 @@ def _example(data: bytes, instance: Instance, header: Header) -> _Example | None
         or values.uid(dataset, "SOPInstanceUID") != instance.sop_uid
     ):
         return None
-    elements = {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118 - a Dataset
-    meta = {tag: header.meta.get_item(tag) for tag in header.meta.keys()}  # noqa: SIM118
+    try:
+        elements = {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118 - a Dataset
+        meta = {tag: header.meta.get_item(tag) for tag in header.meta.keys()}  # noqa: SIM118
+    except NotImplementedError:
+        return None  # an element without value is of no VR that pydicom knows
     own: list[_Own] = []
     position = 0
     for tag, element in {**meta, **elements}.items():
