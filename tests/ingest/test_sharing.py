@@ -137,7 +137,8 @@ def test_a_process_killed_in_the_commit_loses_nothing_acknowledged(tmp_path, pic
 
         home, pictures, moment = sys.argv[1:]
         archive = Archive(Settings(home=Path(home), threads=1, sharing=Sharing(pack_series=4)))
-        owner = {"add_together": archive.catalog, "finish": OpenPack}.get(moment, archive.ingest._store)
+        store = archive.ingest._storing._store
+        owner = {"add_together": archive.catalog, "finish": OpenPack}.get(moment, store)
         real, calls = getattr(owner, moment), []
 
         def fatal(*arguments):
@@ -333,14 +334,14 @@ def test_sources_are_not_kept_while_their_series_wait(archive, pictures, monkeyp
 
     monkeypatch.setattr(PngReader, "read", watched)
     counts = []
-    commit = archive.ingest._commit
+    commit = archive.ingest._storing.commit
 
     def counted(run):
         gc.collect()
         counts.append(sum(reference() is not None for reference in alive))
         commit(run)
 
-    monkeypatch.setattr(archive.ingest, "_commit", counted)
+    monkeypatch.setattr(archive.ingest._storing, "commit", counted)
     assert statuses(take(archive, pictures)) == {"taken": 12}
     assert len(alive) == 12
     assert max(counts) <= 1
