@@ -16,6 +16,7 @@ SCRIPTS = {
     "rewrap": "rewrap.py",
     "small-series": "small_series.py",
     "blocks": "blocks.py",
+    "growth": "growth.py",
 }
 HEAD = """\
 # Measurements

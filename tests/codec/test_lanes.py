@@ -2,11 +2,13 @@
 
 import gzip
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from imarium.codec import Lane, choose_lane, decode_frame, decompositions_for, encode_frame, encode_frames
+from imarium.codec.frames import stays_encoded
 from imarium.errors import IntegrityError
 from imarium.testing import LaneConformance, series_of, smooth_frames
 
@@ -291,3 +293,32 @@ def test_frames_must_be_as_announced():
     wrong = [frames[0], frames[1].astype(np.int32)]
     with pytest.raises(IntegrityError, match="frame 1 is int32"):
         list(encode_frames(wrong, series_of(frames[0], frames=2), 1, 2))
+
+
+def test_frames_that_are_encoded_already_pass_through():
+    values = smooth_frames(6, 48, 32)
+    series = series_of(values[0], frames=6)
+    encoded = list(encode_frames(values, series, 1, 2))
+    mixed = [frame if number % 3 else values[number] for number, frame in enumerate(encoded)]
+    again = list(encode_frames(mixed, series, 1, 2))
+    assert again == encoded
+    assert [one is other for one, other in zip(again, encoded, strict=True)] == [False, True, True] * 2
+    with pytest.raises(IntegrityError, match="5 frames were read where 6"):
+        list(encode_frames(encoded[1:], series, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("facts", "stays"),
+    [
+        ({"frames": 9, "bits_stored": 12, "window_center": 3.0, "rescale_slope": 2.0, "uid": "9"}, True),
+        ({"dtype": "int32"}, False),
+        ({"rows": 32, "columns": 48}, False),
+        ({"samples": 3}, False),
+        ({"label_map": True}, False),
+        ({"photometric": "MONOCHROME1"}, False),
+    ],
+)
+def test_facts_that_change_what_an_encoded_frame_means(facts, stays):
+    series = series_of(smooth_frames(1, 48, 32)[0])
+    assert stays_encoded(series, replace(series, **facts)) is stays
+    assert stays_encoded(replace(series, **facts), series) is stays

@@ -22,7 +22,7 @@ from pydicom.uid import generate_uid
 from imarium.archive import Archive
 from imarium.errors import StorageError
 from imarium.formats.dicom import reader as dicom_reader
-from imarium.ingest import Status, Summary, service
+from imarium.ingest import Status, Summary, storing
 from imarium.pack import PackWriter
 from imarium.settings import Settings, Sharing
 from imarium.store import ObjectStore
@@ -175,13 +175,13 @@ def test_a_file_that_disappears_while_it_is_read(archive, phantom, tmp_path, mon
     source = tmp_path / "in"
     shutil.copytree(phantom / "dicom", source)
     victim = sorted(source.iterdir())[2]
-    encoded = service.encode_frames
+    encoded = storing.encode_frames
 
     def vanish(*arguments, **options):
         victim.unlink(missing_ok=True)  # after all headers were read, before any frame
         return encoded(*arguments, **options)
 
-    monkeypatch.setattr(service, "encode_frames", vanish)
+    monkeypatch.setattr(storing, "encode_frames", vanish)
     outcomes = take(archive, source)
     assert statuses(outcomes) == {"taken": 11, "refused": 1}
     assert_clean(archive)
@@ -334,7 +334,7 @@ def test_many_links_and_deep_folders_end_soon(archive, nifti, tmp_path):
 
 
 def test_an_image_beyond_memory_is_refused_and_the_next_is_taken(archive, nifti, phantom, monkeypatch):
-    encode = service.encode_frames
+    encode = storing.encode_frames
     calls = []
 
     def first_fails(*arguments, **options):
@@ -343,7 +343,7 @@ def test_an_image_beyond_memory_is_refused_and_the_next_is_taken(archive, nifti,
             raise MemoryError
         return encode(*arguments, **options)
 
-    monkeypatch.setattr(service, "encode_frames", first_fails)
+    monkeypatch.setattr(storing, "encode_frames", first_fails)
     outcomes = take(archive, nifti, phantom / "phantom.nii.gz")
     assert [outcome.status for outcome in outcomes] == [Status.REFUSED, Status.TAKEN]
     assert "memory" in outcomes[0].reason

@@ -101,6 +101,16 @@ _REASONS: Mapping[int, str] = {
 }
 
 
+def known_lane(number: int) -> Lane:
+    """A lane by the number that packs have for it; raises IntegrityError for one of a later version."""
+    try:
+        return Lane(number)
+    except ValueError as error:
+        raise IntegrityError(
+            f"lane {number} is unknown to this version of Imarium; upgrade to read it"
+        ) from error
+
+
 def lane_reason(lane: int) -> str:
     """What a lane is for."""
     return _REASONS.get(lane, "unknown to this version of Imarium")
@@ -291,6 +301,7 @@ def decode_frame(
     `series` holds the facts at full resolution. `out` (C-contiguous, the level's shape, the series' dtype)
     takes the values without a copy where the lane allows it. Raises IntegrityError if the parts are damaged.
     """
+    lane = known_lane(lane)
     dtype = np.dtype(series.dtype)
     rows, columns = level_shape(series.rows, series.columns, level)
     shape = (rows, columns, *series.frame_shape[2:])
@@ -314,10 +325,8 @@ def decode_frame(
     elif lane == Lane.SOURCE:
         whole = source.decode(params, parts[0], series.frame_shape, dtype)
         frame = _nearest(whole, level) if series.label_map else source.at_level(whole, level)
-    elif lane == Lane.COMPLEX:
-        frame = _decode_complex(parts, series, decompositions, level)
     else:
-        raise IntegrityError(f"lane {lane} is unknown to this version of Imarium; upgrade to read it")
+        frame = _decode_complex(parts, series, decompositions, level)
     if frame.shape != shape:
         raise IntegrityError(f"a stored frame decodes to {frame.shape} where {shape} was expected")
     if out is None or frame is out:
@@ -388,8 +397,17 @@ def _decode_complex(parts: Sequence[bytes], series: Series, decompositions: int,
     return frame
 
 
+def stays_encoded(stored: Series, series: Series) -> bool:
+    """Whether frames that were encoded as `stored` says decode to the same, at every level, as `series` says.
+
+    Besides, both must have the same number of decompositions.
+    """
+    facts = [(one.frame_shape, one.dtype, one.photometric, one.label_map) for one in (stored, series)]
+    return facts[0] == facts[1]
+
+
 def encode_frames(
-    frames: Iterable[Frame],
+    frames: Iterable[Frame | EncodedFrame],
     series: Series,
     decompositions: int,
     threads: int,
@@ -400,6 +418,7 @@ def encode_frames(
 ) -> Iterator[EncodedFrame]:
     """Encode and verify frames in order on several threads; holds at most two frames a thread.
 
+    Frames that are encoded already pass through as they are: the caller answers for them (`stays_encoded`).
     `codestream` gives the compressed frame of the source, by number, where there is one; it is asked from
     the threads. `budget` is what a frame may take before something smaller is tried, however slow: the bytes
     of its source. Raises IntegrityError if a frame's shape or type is not the series', or their number
@@ -416,11 +435,14 @@ def encode_frames(
         pending: deque[Future[EncodedFrame]] = deque()
         try:
             for frame in frames:
-                if frame.shape != shape or frame.dtype != dtype:
+                if isinstance(frame, EncodedFrame):
+                    pending.append(_done(frame))
+                elif frame.shape != shape or frame.dtype != dtype:
                     raise IntegrityError(
                         f"frame {count} is {frame.dtype.name} {frame.shape}, the series {dtype.name} {shape}"
                     )
-                pending.append(pool.submit(encode, frame, count))
+                else:
+                    pending.append(pool.submit(encode, frame, count))
                 count += 1
                 if len(pending) >= 2 * threads:
                     yield pending.popleft().result()
@@ -431,3 +453,10 @@ def encode_frames(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _done(frame: EncodedFrame) -> Future[EncodedFrame]:
+    """What a task would have given that had nothing to do."""
+    future: Future[EncodedFrame] = Future()
+    future.set_result(frame)
+    return future

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imarium.codec import decode_frame, pixel_digest
-from imarium.codec.frames import Lane
-from imarium.errors import IntegrityError, NotFoundError
+from imarium.codec.frames import EncodedFrame, Lane, known_lane
+from imarium.errors import IntegrityError, InvalidRequestError, NotFoundError
 from imarium.model import Codestream, Series, Volume
 from imarium.model.series import Frame
 from imarium.pack.layout import (
@@ -152,6 +152,36 @@ class LevelReader:
             for first in range(start, end, 2 * self._threads):
                 yield from self._map(decode, range(first, min(end, first + 2 * self._threads)))
             start = end
+
+    def encoded(self, numbers: Sequence[int]) -> Iterator[EncodedFrame]:
+        """Full resolution only: frames as they are stored, in the order of `numbers`, not decoded.
+
+        Every part is compared with its checksum; raises IntegrityError. Bytes held at once are bounded as in
+        `frames`.
+        """
+        if self._level:
+            raise InvalidRequestError("only the full resolution has all parts of a frame")
+        index = self._index
+        for start, end in self._runs(numbers):
+            held = self._held(index.spans(0, start, end))
+            for number in range(start, end):
+                yield EncodedFrame(
+                    known_lane(int(index.lanes[number])),
+                    index.params[number].tobytes(),
+                    index.digests[number].tobytes(),
+                    tuple(self._parts(number, held)),
+                )
+
+    def _runs(self, numbers: Sequence[int]) -> Iterator[Span]:
+        """The numbers as ranges (start, stop), each of no more bytes than are read at once."""
+        first = 0
+        while first < len(numbers):
+            start, length = numbers[first], 1
+            while first + length < len(numbers) and numbers[first + length] == start + length:
+                length += 1
+            end = self._batch_end(start, start + length)
+            yield start, end
+            first += end - start
 
     def _map(self, task: Callable[[int], T], numbers: range) -> Iterator[T]:
         if self._threads == 1 or len(numbers) == 1:

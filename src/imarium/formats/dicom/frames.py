@@ -161,15 +161,18 @@ class FrameSource:
     def __call__(self) -> Iterator[Frame]:
         with closing(self):
             for index in range(len(self._frames)):
-                try:
-                    yield self.frame(index)
-                except RefusedFileError as error:
-                    error.path = self._instances[self._frames[index].instance].path
-                    raise
+                yield self.frame(index)
 
     def frame(self, index: int) -> Frame:
-        """Frame `index` of the stack."""
+        """Frame `index` of the stack. Errors name the file that is to blame."""
         reference = self._frames[index]
+        try:
+            return self._frame(reference)
+        except RefusedFileError as error:
+            error.path = self._instances[reference.instance].path
+            raise
+
+    def _frame(self, reference: FrameReference) -> Frame:
         mosaic = self._instances[reference.instance].mosaic
         images = self._images[reference.instance]
         if mosaic is None:
