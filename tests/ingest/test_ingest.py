@@ -294,6 +294,31 @@ def test_parts_of_one_series_at_the_same_time_all_arrive(phantom, tmp_path):
         archive.close()
 
 
+def test_threads_that_make_one_collection_encode_their_series_once(tmp_path, monkeypatch):
+    """Both packs are in the store before either is made known; none has to be made again."""
+    archive = Archive(Settings(home=tmp_path / "home", threads=1, sharing=Sharing(series_bytes=0)))
+    for name, offset in (("one", 0), ("other", 100)):
+        volume = np.arange(64 * 64 * 2, dtype=np.int16).reshape(2, 64, 64).T + np.int16(offset)
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / f"{name}.nii")
+    together, encoded, put, encode = threading.Barrier(2), [], ObjectStore.put, storing.encode_frames
+
+    def put_together(store, key, source):
+        put(store, key, source)
+        together.wait(30)
+
+    def counted(*arguments, **options):
+        encoded.append(arguments)
+        return encode(*arguments, **options)
+
+    monkeypatch.setattr(ObjectStore, "put", put_together)
+    monkeypatch.setattr(storing, "encode_frames", counted)
+    with ThreadPoolExecutor(2) as pool:
+        parts = pool.map(lambda name: take(archive, tmp_path / f"{name}.nii"), ("one", "other"))
+        assert [statuses(part) for part in parts] == [{"taken": 1}] * 2
+    assert len(encoded) == 2
+    archive.close()
+
+
 def test_collections_do_not_mix(archive, phantom):
     """Known content says where it is; further slices for another collection stay there."""
     files = sorted((phantom / "dicom").iterdir())

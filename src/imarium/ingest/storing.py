@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import Lock
 
 from imarium.access import pseudonym
 from imarium.catalog import Catalog, NewSeries, PackRecord, SeriesRecord
@@ -38,6 +39,8 @@ class Storing:
 
     def __init__(self, settings: Settings, catalog: Catalog, store: ObjectStore, secret: bytes) -> None:
         self._settings, self._catalog, self._store, self._secret = settings, catalog, store, secret
+        self._turn = Lock()
+        """Held while the catalog is changed: threads that met there would have to encode anew."""
 
     def take(self, source: SourceSeries, reader: Reader, run: Run) -> list[Outcome]:
         """The outcomes that are certain now; none yet for a series that waits in the open pack."""
@@ -66,7 +69,8 @@ class Storing:
                 return self._add(source, series, reader, run)
 
     def _known(self, source: SourceSeries, record: SeriesRecord, run: Run) -> list[Outcome]:
-        self._catalog.add_sources(record.series.uid, source.files)
+        with self._turn:
+            self._catalog.add_sources(record.series.uid, source.files)
         return [
             known(file.path, record.series.uid, record.collection, run.collection) for file in source.files
         ]
@@ -79,7 +83,7 @@ class Storing:
             frames = list(frames)
             if self._share(source, series, frames, reader, run):
                 return []
-        with self._written(source, series, source.series.uid, frames) as (new, stored):
+        with self._written(source, series, source.series.uid, frames) as (new, stored), self._turn:
             self._catalog.add_series(run.collection, new, run.order.description, stored)
         return _taken(new, new.stored_bytes)
 
@@ -135,7 +139,8 @@ class Storing:
                 for member in members
             ]
             try:
-                self._catalog.add_together(run.collection, news, run.order.description)
+                with self._turn:
+                    self._catalog.add_together(run.collection, news, run.order.description)
             except ConcurrentWriteError:
                 self._add_each(members, news, run)
             else:
@@ -151,7 +156,8 @@ class Storing:
         """Make the series of one stored pack known one by one."""
         for member, new in zip(members, news, strict=True):
             try:
-                self._catalog.add_series(run.collection, new, run.order.description)
+                with self._turn:
+                    self._catalog.add_series(run.collection, new, run.order.description)
             except ConcurrentWriteError:
                 run.again.append((member.reader, member.paths))
             except StorageError as error:
@@ -165,7 +171,8 @@ class Storing:
         frames = self._encoded(growth.frames(), grown, grown.series, run)
         with self._written(grown, grown.series, base_uid, frames) as (new, stored):
             stored()
-            self._catalog.replace_series(new, record.pack.key)
+            with self._turn:
+                self._catalog.replace_series(new, record.pack.key)
         return _taken(new, new.stored_bytes - record.stored_bytes)
 
     def _encoded(
