@@ -266,13 +266,6 @@ def test_palettes_through_the_archive(archive: Archive, tmp_path: Path) -> None:
     assert thumbnail.mode == "RGB"
 
 
-def test_text_stays_with_the_picture(archive: Archive, tmp_path: Path) -> None:
-    text = _chunk(b"tEXt", b"Author\0Jane Doe") + _chunk(b"pHYs", struct.pack(">IIB", 3000, 3000, 1))
-    path = _file(tmp_path, _png(1, 1, 8, 0, b"\0\5", text))
-    (outcome,) = archive.ingest.run([path], collection="c")
-    assert archive.streaming.rendition(str(outcome.series)).attachments[raster.CHUNKS] == text
-
-
 def test_interlaced_and_chunks_that_hold_no_pixels(context: ReadContext, tmp_path: Path) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (1, 1), dtype=np.uint8)
     lines = b"\0" + pixels.tobytes()
