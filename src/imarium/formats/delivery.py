@@ -14,7 +14,7 @@ _NAMES = {
     "npy": "series.npy",
     "ome-zarr": "series.ome.zarr",
 }
-_SUFFIXES = {"nifti": (".nii", ".nii.gz"), "npy": (".npy",), "ome-zarr": (".ome.zarr", ".zarr")}
+_SUFFIXES = {"nifti": (".nii", ".nii.gz", ".hdr"), "npy": (".npy",), "ome-zarr": (".ome.zarr", ".zarr")}
 """Formats that are known by their names."""
 _FOLDERS = frozenset(["ome-zarr"])
 """Formats whose one file is a folder."""
@@ -42,9 +42,8 @@ def resolve(output: str | None, format_name: str, files: int = 1) -> Path:
     if output and not itself and (output.endswith("/") or path.is_dir()):
         path /= _NAMES[format_name]
     if suffixes and not path.name.lower().endswith(suffixes):
-        raise InvalidRequestError(
-            f"a file of format {format_name} is named {' or '.join(suffixes)}, not {path.name!r}"
-        )
+        ends = " or ".join(filter(None, [", ".join(suffixes[:-1]), suffixes[-1]]))
+        raise InvalidRequestError(f"a file of format {format_name} is named {ends}, not {path.name!r}")
     if format_name in _FOLDERS and path.exists():
         raise InvalidRequestError(f"{path.name!r} exists; choose another name, or remove it first")
     return path
@@ -59,7 +58,14 @@ def _folder(output: str, format_name: str, files: int) -> Path:
 
 
 def deliver(files: list[Path], output: str | None, format_name: str) -> list[Path]:
-    """Move finished files of one file system to where `output` says; returns where they are now."""
+    """Move finished files of one file system to where `output` says; returns where they are now.
+
+    The second file of a pair of .hdr and .img goes beside the first, under its name.
+    """
+    if files[0].suffix == ".hdr":
+        target = resolve(output, format_name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return [files[0].replace(target), files[1].replace(target.with_suffix(files[1].suffix))]
     target = resolve(output, format_name, len(files))
     if len(files) == 1:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,19 @@ STUDY = "1.2.826.0.1.3680043.10.9999.1"
 SERIES = f"{STUDY}.1"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
+PIXEL_ENCODING = frozenset(
+    {
+        0x00280004,  # photometric interpretation
+        0x00280006,  # planar configuration
+        0x7FE00001,
+        0x7FE00002,
+        0x7FE00008,
+        0x7FE00009,
+        0x7FE00010,
+    }
+)
+"""Elements that say how pixels are encoded, and hold them."""
+
 
 def make_dataset(pixels: NDArray[Any], instance: int = 1, **elements: Any) -> Dataset:
     """A CT slice of `pixels`: (rows, columns[, 3]), or more frames with NumberOfFrames among `elements`.
@@ -89,3 +102,22 @@ def write_file(path: Path, dataset: Dataset, syntax: UID = ExplicitVRLittleEndia
         enforce_file_format=True,
     )
     return path
+
+
+def elements(dataset: Dataset, path: str = "") -> dict[tuple[str, int], Any]:
+    """All elements but those of the pixels' encoding, nested ones too: place -> value, or number of items.
+
+    Items outside a sequence, which only broken files have, are no elements.
+    """
+    found: dict[tuple[str, int], Any] = {}
+    for tag in list(dataset.keys()):
+        if tag.element == 0 or tag.group == 0xFFFE or (not path and int(tag) in PIXEL_ENCODING):
+            continue
+        element = dataset[tag]
+        if element.VR == "SQ":
+            found[path, int(tag)] = len(element.value)
+            for number, item in enumerate(element.value):
+                found.update(elements(item, f"{path}/{int(tag):08x}[{number}]"))
+        else:
+            found[path, int(tag)] = element.value
+    return found

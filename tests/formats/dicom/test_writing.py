@@ -13,17 +13,7 @@ from imarium.errors import ExportRefusedError, IntegrityError
 from imarium.formats.base import Refusal
 from imarium.formats.dicom import DicomWriter
 from imarium.model import Rendition
-from imarium.testing.dicom_files import make_dataset, write_file
-
-PIXEL_ENCODING = {
-    0x00280004,  # photometric interpretation
-    0x00280006,  # planar configuration
-    0x7FE00001,
-    0x7FE00002,
-    0x7FE00008,
-    0x7FE00009,
-    0x7FE00010,
-}
+from imarium.testing.dicom_files import elements, make_dataset, write_file
 
 
 def full(source):
@@ -35,22 +25,6 @@ def at_level(source, level):
     step = 1 << level
     frames = (np.ascontiguousarray(frame[::step, ::step]) for frame in source.read_frames())
     return Rendition(source.series.at_level(level), source.series, frames, source.attachments)
-
-
-def elements(dataset, path=""):
-    """All elements, nested ones too: place -> value."""
-    found = {}
-    for tag in list(dataset.keys()):
-        if tag.element == 0 or (not path and int(tag) in PIXEL_ENCODING):
-            continue
-        element = dataset[tag]
-        if element.VR == "SQ":
-            found[path, int(tag)] = len(element.value)
-            for number, item in enumerate(element.value):
-                found.update(elements(item, f"{path}/{int(tag):08x}[{number}]"))
-        else:
-            found[path, int(tag)] = element.value
-    return found
 
 
 def assert_same(source_path, written_path):

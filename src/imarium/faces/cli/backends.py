@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from imarium.archive import Archive
 from imarium.client import Client
 from imarium.codec import Tier
-from imarium.errors import StorageError
+from imarium.errors import InvalidRequestError, StorageError
 from imarium.faces.cli.paths import config_folder
 from imarium.faces.cli.sending import folders_of, to_send
 from imarium.formats.base import Refusal
@@ -164,6 +164,8 @@ class RemoteBackend:
         """Download an export; a zip of several files is unpacked."""
 
         def made(draft: Path) -> list[Path]:
+            if draft.suffix == ".hdr":
+                raise InvalidRequestError("a server sends one file; ask for .nii or .nii.gz")
             file = self._client.export(
                 request.uid,
                 draft.parent,
@@ -195,6 +197,8 @@ def _delivered(format_name: str, output: str | None, make: Callable[[Path], list
         with TemporaryDirectory(prefix=".imarium-", dir=nearest) as folder:
             compress = target.name.lower().endswith(".gz")
             draft = Path(folder) / download_name(format_name, compress=compress)
+            if target.name.lower().endswith(".hdr"):
+                draft = draft.with_suffix(".hdr")
             return deliver(make(draft), output, format_name)
     except OSError as error:
         raise StorageError(f"the export cannot be written: {error.strerror}") from error
