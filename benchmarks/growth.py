@@ -35,12 +35,13 @@ class Taken:
     def __init__(self, calls: Sequence[Sequence[Path]], home: Path) -> None:
         archive = Archive(Settings(home=home))
         self.times = []
+        processor = time.process_time()
         for files in calls:
             began = time.perf_counter()
             summary = Summary.of(archive.ingest.run(files, collection="bench"))
             self.times.append(time.perf_counter() - began)
             assert summary.files[Status.TAKEN] == len(files)
-        self.seconds = sum(self.times)
+        self.seconds, self.processor = sum(self.times), time.process_time() - processor
         self.records = archive.catalog.series()[0]
         self.kept = 0
         for record in self.records:
@@ -101,6 +102,7 @@ def main() -> None:
             rows += [
                 Row(f"{name}: {count} slices at once (median)", at_once, "s"),
                 Row(f"{name}: one a call", grown.seconds, "s"),
+                Row(f"{name}: one a call, processor", grown.processor, "s"),
                 Row(f"{name}: one a call, times at once", grown.seconds / at_once, "x"),
                 Row(f"{name}: one a call, times calls that join nothing", grown.seconds / alone.seconds, "x"),
                 Row(f"{name}: the last ten calls (median)", last * 1e3, "ms"),

@@ -43,6 +43,13 @@ there is one transaction a series.
 Tried and dropped: encoding frames while the headers of their series are still read, hashing files while
 headers are read, and reading files in the encoding threads. None was faster: threads that need the
 interpreter's lock for many short steps wait for one another.
+
+## What a slice costs that joins a series
+
+With 190 slices of 512x512 stored, 0.1 s of processor time: most of it reading, checking, laying out and
+hashing the 36 MB of the pack, the rest describing the stored headers from one another. It was 1.1 s when
+every stored frame was decoded and encoded again and every stored header parsed: 99 s for 200 slices, and
+153 s for those in JPEG, whose codestreams were lost and took 2.9 times their bytes.
 """
 
 
