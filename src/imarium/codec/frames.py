@@ -139,7 +139,10 @@ def encode_frame(
         if params is not None:
             return _whole(params, codestream.data, digest, decompositions)
     large = budget is not None and size > budget
-    if (large or encoded.lane is Lane.POLYPHASE) and frame.size >= _LEAST_WHOLE_PIXELS:
+    unfit = encoded.lane is Lane.POLYPHASE or (
+        encoded.lane is Lane.LABELS and labels.is_apart(encoded.params)
+    )
+    if (large or unfit) and frame.size >= _LEAST_WHOLE_PIXELS:
         made = source.archive(frame)
         if made is not None and len(made[1]) < _WHOLE_SHARE * size:
             return _whole(*made, digest, decompositions)

@@ -27,8 +27,8 @@ TOGETHER, APART = b"\1\0", b"\1\1"
 
 _MOST_LABELS = NOWHERE
 _MOST_BASE_PIXELS = 1 << 14
-_MOST_UNSURE = 0.3
-"""Share of pixels whose neighbours disagree beyond which this is no label map worth the time."""
+_MOST_UNSURE = 0.5, 4096
+"""Share and number of pixels whose neighbours disagree beyond which this is no label map worth the time."""
 _MOST_BYTES = 8
 """Of a value in the table."""
 _NOTHING = b"\0"
@@ -59,6 +59,8 @@ class _Plane:
         self.labels = 1
         self.grid: Ranks = np.zeros((0, 0), np.uint16)
         """The level that was coded last."""
+        self.unsure = 0
+        """How many pixels had neighbours that disagree."""
         self._size = start(_NO_BYTE) * (_MOST_BYTES + 1)
         self._more = [HALF] * 2
         self._label: list[int] = []
@@ -115,26 +117,28 @@ class _Plane:
             self.grid[row] = values
             above = [*values, values[-1]]
 
-    def code_level(self, coder: Coder, shape: tuple[int, int], wanted: Ranks | None = None) -> bool:
+    def code_level(
+        self, coder: Coder, shape: tuple[int, int], wanted: Ranks | None = None, most_unsure: float = np.inf
+    ) -> None:
         """What a level of (rows, columns) `shape` adds to the next smaller one.
 
-        False if `wanted` is not worth it: neighbours say too little.
+        Goes no further where more than `most_unsure` pixels have neighbours that disagree.
         """
         if self.labels == 1:
             self.grid = np.zeros(shape, np.uint16)
-            return True
+            return
         known = neighbours.padded(shape, self.grid)
         for phase, (row, column) in enumerate(PHASES):
             guess = neighbours.guess(known, phase)
-            if wanted is not None and guess.unsure.size > _MOST_UNSURE * guess.first.size + 4096:
-                return False
+            self.unsure += guess.unsure.size
+            if self.unsure > most_unsure:
+                return
             values = guess.first.reshape(-1)
             truth = values.copy() if wanted is None else wanted[row::2, column::2].reshape(-1)
             self._code_surprises(coder, phase, values, truth, guess.sure)
             self._code_others(coder, phase, values, truth, guess)
             neighbours.beside(known, phase)[...] = guess.first
         self.grid = neighbours.inside(known)
-        return True
 
     def _code_surprises(
         self, coder: Coder, phase: int, values: Ranks, truth: Ranks, sure: NDArray[np.intp]
@@ -208,6 +212,11 @@ def encode(frame: NDArray[Any], decompositions: int) -> tuple[bytes, tuple[bytes
     return min(worth)[1:] if worth else None
 
 
+def is_apart(params: bytes) -> bool:
+    """Whether each sample is coded on its own: what seems a picture of labels may be none."""
+    return params.startswith(APART)
+
+
 def as_one(frame: NDArray[Any]) -> NDArray[Any] | None:
     """(rows, columns) of the bits of each pixel as an unsigned integer, those of its first sample lowest.
 
@@ -242,11 +251,14 @@ def _encode(pictures: Sequence[NDArray[Any]], decompositions: int) -> tuple[byte
         plane.code_base(coder, (rows, columns), ranks[-1][::step, ::step])
         planes.append(plane)
     parts = [coder.finish() or _NOTHING]
+    share, number = _MOST_UNSURE
     for level in range(decompositions - 1, -1, -1):
         coder = Encoder()
         for plane, picture in zip(planes, ranks, strict=True):
             wanted = picture[:: 1 << level, :: 1 << level]
-            if not plane.code_level(coder, (wanted.shape[0], wanted.shape[1]), wanted):
+            most = share * picture.size + number
+            plane.code_level(coder, (wanted.shape[0], wanted.shape[1]), wanted, most)
+            if plane.unsure > most:
                 return None
         parts.append(coder.finish())
     return tuple(parts)
