@@ -23,8 +23,8 @@ SMALLEST_SIDE = 16
 MOST_DECOMPOSITIONS = 5
 PARAMS_BYTES = 16
 _LEAST_WHOLE_PIXELS, _WHOLE_SHARE = 1 << 10, 0.9
-"""What no lane holds well (label maps of many colours) is kept as JPEG XL if it is worth it: frames of so
-many values, and smaller by a tenth."""
+"""What no lane holds well (label maps that are noise, or samples apart) is kept as JPEG XL if it is worth it:
+frames of so many values, and smaller by a tenth."""
 _MOST_PATCH_VALUES, _PATCH_SHARE = 32, 0.9
 """What makes a picture one of patches: at most so many values, and so many pixels inside patches."""
 DIGEST_BYTES = 32

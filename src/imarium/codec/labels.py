@@ -187,8 +187,8 @@ class _Plane:
 
     def _code_gap(self, coder: Coder, phase: int, gap: int) -> int:
         """A number from 0: the length of `gap + 1` in unary, then its other bits."""
-        start, length = phase * _LONGEST_GAP, 0
-        while coder.bit(self._gap, start + length, (gap + 1) >> (length + 1) > 0):
+        context, length = phase * _LONGEST_GAP, 0
+        while coder.bit(self._gap, context + length, (gap + 1) >> (length + 1) > 0):
             length += 1
             if length == _LONGEST_GAP:
                 raise IntegrityError("a stored part of labels is damaged")
@@ -292,7 +292,7 @@ def decode(
             "labels of this kind are unknown to this version of Imarium; upgrade to read them"
         )
     samples = frame_shape[2:]
-    count = int(np.prod(samples)) if params[:2] == APART else 1
+    count = int(np.prod(samples)) if is_apart(params) else 1
     if count > 1:
         samples = ()
     size = dtype.itemsize * int(np.prod(samples))
