@@ -22,7 +22,7 @@ class TestFloats(LaneConformance):
 
 
 class TestLabelMaps(LaneConformance):
-    dtypes = ("bool", "uint8", "uint16", "int32")
+    dtypes = ("bool", "uint8", "uint16", "int32", "float32")
     facts = {"label_map": True}  # noqa: RUF012
     lanes = (Lane.LABELS, Lane.POLYPHASE, Lane.SOURCE)
 
