@@ -61,10 +61,10 @@ def lane_cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
     mixed = spread[:, 0] + 1j * whole[:, :40, :33] * 0.125
     organs = np.stack([blobs(6, 97, 131, 1), blobs(6, 97, 131, 2)])
     one = np.stack([np.full((40, 37), 7), blobs(2, 40, 37, 5), np.zeros((40, 37), int)])
-    cells = (np.mgrid[:110, :90] // 3 * [[[30]], [[1]]]).sum(0)  # 1,110 labels
+    cells = (np.mgrid[:170, :150] // 8 * [[[19]], [[1]]]).sum(0)  # 418 labels
     colours = np.random.default_rng(5).integers(0, 256, (6, 3))[organs]
-    probable = (cells * 37 % 101)[:97, :70]
-    atlas = np.stack([organs[0, :, :70], organs[1, :, :70], probable, 100 - probable], -1)[None]
+    probable = np.where(organs > 3, np.random.default_rng(6).integers(50, 101, organs.shape), 0)
+    atlas = np.stack([*organs, *probable], -1)[None, :, :70]
     coloured = {"photometric": "RGB", "label_map": True}
     levels = np.array([-1.5, 0.1, np.nan, 7.25, np.inf, -0.0], np.float32)
     near = (whole + 2.0**31).astype(np.uint32)
@@ -93,7 +93,7 @@ def lane_cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
         "int64-wide": ((waves * 2**51).astype(np.int64), {}),
         # For the clock; its levels are told by their digest, to keep it small.
         "organs-512": (blobs(40, 512, 512, 11)[None].astype(np.uint8), {"label_map": True}),
-        "labels-many": (cells[None].astype(np.int32) * 70_000 - 9, {"label_map": True}),
+        "labels-many": ((cells[None] * 70 - 9).astype(np.int16), {"label_map": True}),
         "labels-rgb": (colours[:, :61, :40].astype(np.uint8), {"samples": 3, **coloured}),
         "labels-apart": (atlas.astype(np.uint8), {"samples": 4, **coloured}),
     }

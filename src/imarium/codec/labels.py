@@ -27,7 +27,7 @@ TOGETHER, APART = b"\1\0", b"\1\1"
 
 _MOST_LABELS = NOWHERE
 _MOST_BASE_PIXELS = 1 << 14
-_MOST_UNSURE = 0.5, 4096
+_MOST_UNSURE = 0.5, 1 << 14
 """Share and number of pixels whose neighbours disagree beyond which this is no label map worth the time."""
 _MOST_BYTES = 8
 """Of a value in the table."""
