@@ -24,7 +24,7 @@ class TestFloats(LaneConformance):
 
 
 class TestLabelMaps(LaneConformance):
-    dtypes = ("bool", "uint8", "uint16", "int32")
+    dtypes = ("bool", "uint8", "uint16", "int32", "float32")
     facts = {"label_map": True}  # noqa: RUF012
     lanes = (Lane.LABELS, Lane.POLYPHASE, Lane.SOURCE)
 
@@ -127,11 +127,6 @@ def test_labels_are_never_mixed(dtype, rows, columns):
         np.testing.assert_array_equal(level_of(encoded, series, depth, level), frame[::step, ::step])
 
 
-def test_an_empty_slice_of_a_label_map_costs_next_to_nothing():
-    encoded, _, _ = roundtrip(np.zeros((512, 512), np.uint8), label_map=True)
-    assert size_of(encoded) == 3
-
-
 def test_label_maps_are_a_third_of_what_gzip_makes_of_them():
     y, x = np.mgrid[:256, :256]
     organs = sum(
@@ -143,13 +138,11 @@ def test_label_maps_are_a_third_of_what_gzip_makes_of_them():
     assert 3 * size_of(encoded) < len(gzip.compress(organs.tobytes(), 6))
 
 
-def test_label_maps_of_many_colours_are_small_too():
-    y, x = np.mgrid[:96, :96]
-    colours = np.random.default_rng(0).integers(0, 256, (400, 4), dtype=np.uint8)
-    frame = colours[(y // 5) * 20 + x // 5]
-    encoded, series, depth = roundtrip(frame, label_map=True)
+def test_coloured_noise_that_claims_to_be_a_label_map_is_kept_whole():
+    smooth = smooth_frames(4, 200, 96, "uint8").transpose(1, 2, 0).copy()
+    encoded, series, depth = roundtrip(smooth, label_map=True)
     assert encoded.lane is Lane.SOURCE
-    np.testing.assert_array_equal(level_of(encoded, series, depth, 1), frame[::2, ::2])
+    np.testing.assert_array_equal(level_of(encoded, series, depth, 1), smooth[::2, ::2])
 
 
 def test_what_only_claims_to_be_a_label_map_is_still_exact():

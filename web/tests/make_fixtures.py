@@ -6,7 +6,8 @@ Each case gives NAME.pack, NAME.bin (all frames of level 0, then of level 1, ...
 entry in cases.json, with the lanes that were chosen and the SHA-256 of NAME.bin (which is left out where it
 is large). The expected values come from the Python decoder.
 
-fixtures-v1/ holds some that the writer of version 1 of the format made; they are never made anew.
+fixtures-v1/ holds some that the writer of version 1 of the format made, fixtures-labels-0/ some with
+labels of version 0 of their lane; they are never made anew.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ def lane_cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
     mixed = spread[:, 0] + 1j * whole[:, :40, :33] * 0.125
     organs = np.stack([blobs(6, 97, 131, 1), blobs(6, 97, 131, 2)])
     one = np.stack([np.full((40, 37), 7), blobs(2, 40, 37, 5), np.zeros((40, 37), int)])
+    cells = (np.mgrid[:170, :150] // 8 * [[[19]], [[1]]]).sum(0)  # 418 labels
+    colours = np.random.default_rng(5).integers(0, 256, (6, 3))[organs]
+    probable = np.where(organs > 3, np.random.default_rng(6).integers(50, 101, organs.shape), 0)
+    atlas = np.stack([*organs, *probable], -1)[None, :, :70]
+    coloured = {"photometric": "RGB", "label_map": True}
     levels = np.array([-1.5, 0.1, np.nan, 7.25, np.inf, -0.0], np.float32)
     near = (whole + 2.0**31).astype(np.uint32)
     return {
@@ -87,6 +93,9 @@ def lane_cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
         "int64-wide": ((waves * 2**51).astype(np.int64), {}),
         # For the clock; its levels are told by their digest, to keep it small.
         "organs-512": (blobs(40, 512, 512, 11)[None].astype(np.uint8), {"label_map": True}),
+        "labels-many": ((cells[None] * 70 - 9).astype(np.int16), {"label_map": True}),
+        "labels-rgb": (colours[:, :61, :40].astype(np.uint8), {"samples": 3, **coloured}),
+        "labels-apart": (atlas.astype(np.uint8), {"samples": 4, **coloured}),
     }
 
 

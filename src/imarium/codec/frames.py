@@ -23,8 +23,8 @@ SMALLEST_SIDE = 16
 MOST_DECOMPOSITIONS = 5
 PARAMS_BYTES = 16
 _LEAST_WHOLE_PIXELS, _WHOLE_SHARE = 1 << 10, 0.9
-"""What no lane holds well (label maps of many colours) is kept as JPEG XL if it is worth it: frames of so
-many values, and smaller by a tenth."""
+"""What no lane holds well (label maps that are noise, or samples apart) is kept as JPEG XL if it is worth it:
+frames of so many values, and smaller by a tenth."""
 _MOST_PATCH_VALUES, _PATCH_SHARE = 32, 0.9
 """What makes a picture one of patches: at most so many values, and so many pixels inside patches."""
 DIGEST_BYTES = 32
@@ -79,12 +79,11 @@ def pixel_digest(frame: Frame) -> bytes:
 def choose_lane(series: Series, decompositions: int) -> Lane:
     """The lane that frames of a series are meant for; a frame may turn out to need another."""
     dtype = np.dtype(series.dtype)
-    if series.samples == 1:
-        if series.label_map or dtype.kind == "b":
-            return Lane.LABELS
-        if dtype.kind in "fc":
-            return Lane.FLOAT if dtype.kind == "f" else Lane.COMPLEX
-    if series.label_map or dtype.kind not in "iu" or decompositions == 0 or series.samples == 2:
+    if series.label_map or dtype.kind == "b":
+        return Lane.LABELS
+    if series.samples == 1 and dtype.kind in "fc":
+        return Lane.FLOAT if dtype.kind == "f" else Lane.COMPLEX
+    if dtype.kind not in "iu" or decompositions == 0 or series.samples == 2:
         return Lane.POLYPHASE
     return Lane.HTJ2K
 
@@ -150,7 +149,10 @@ def encode_frame(
         if params is not None:
             return _whole(params, codestream.data, digest, decompositions)
     large = budget is not None and size > budget
-    if (large or encoded.lane is Lane.POLYPHASE) and frame.size >= _LEAST_WHOLE_PIXELS:
+    unfit = encoded.lane is Lane.POLYPHASE or (
+        encoded.lane is Lane.LABELS and labels.is_apart(encoded.params)
+    )
+    if (large or unfit) and frame.size >= _LEAST_WHOLE_PIXELS:
         made = source.archive(frame)
         if made is not None and len(made[1]) < _WHOLE_SHARE * size:
             return _whole(*made, digest, decompositions)
@@ -201,20 +203,21 @@ def _base(low: int, high: int) -> int:
 
 
 def _encode_like_labels(frame: Frame, series: Series, decompositions: int) -> _Encoded | None:
-    """Masks and label maps whose source does not say so: few values, in patches."""
-    if frame.ndim != 2 or not _in_patches(frame):
-        return None
-    return _encode_labels(frame, series, decompositions)
+    """Masks and label maps whose source does not say so: few values, or colours, in patches."""
+    return _encode_labels(frame, series, decompositions) if _in_patches(frame) else None
 
 
 def _in_patches(frame: Frame) -> bool:
     """Few different values, and most pixels like both the one before and the one above. A row from the middle
     tells of most pictures that they are nothing of the kind."""
-    bits = frame.view(f"u{frame.dtype.itemsize}")
-    row = bits[len(bits) // 2]
-    if len(set(row[:: max(1, row.size // 64)].tolist())) > _MOST_PATCH_VALUES:
+    middle = len(frame) // 2
+    row = labels.as_one(frame[middle : middle + 1])
+    if row is None or len(set(row[0, :: max(1, row.size // 64)].tolist())) > _MOST_PATCH_VALUES:
         return False
     if np.unique(row).size > _MOST_PATCH_VALUES:
+        return False
+    bits = labels.as_one(frame)
+    if bits is None:
         return False
     same = (bits[1:, 1:] == bits[:-1, 1:]) & (bits[1:, 1:] == bits[1:, :-1])
     if np.count_nonzero(same) < _PATCH_SHARE * same.size:
@@ -223,8 +226,11 @@ def _in_patches(frame: Frame) -> bool:
 
 
 def _encode_labels(frame: Frame, _series: Series, decompositions: int) -> _Encoded | None:
-    parts = labels.encode(frame, decompositions)
-    return None if parts is None else (Lane.LABELS, bytes(PARAMS_BYTES), parts)
+    found = labels.encode(frame, decompositions)
+    if found is None:
+        return None
+    params, parts = found
+    return Lane.LABELS, params.ljust(PARAMS_BYTES, b"\0"), parts
 
 
 def _encode_affine(frame: Frame, _series: Series, decompositions: int) -> _Encoded | None:
@@ -282,7 +288,7 @@ _ROADS: Mapping[Lane, tuple[Callable[[Frame, Series, int], _Encoded | None], ...
     Lane.FLOAT: (_encode_like_labels, _encode_affine, _encode_ranked, _encode_float),
     Lane.COMPLEX: (_encode_complex, _encode_polyphase),
     Lane.LABELS: (_encode_labels, _encode_polyphase),
-    Lane.POLYPHASE: (_encode_polyphase,),
+    Lane.POLYPHASE: (_encode_like_labels, _encode_polyphase),
 }
 """What is tried, in this order, for frames that are meant for a lane."""
 
@@ -314,7 +320,7 @@ def decode_frame(
     elif lane == Lane.POLYPHASE:
         frame = polyphase.decode(parts, decompositions, series.frame_shape, dtype)
     elif lane == Lane.LABELS:
-        frame = labels.decode(parts, decompositions, series.frame_shape, dtype)
+        frame = labels.decode(params, parts, decompositions, series.frame_shape, dtype)
     elif lane == Lane.AFFINE:
         scaling = lattice.unpack_affine(parts[0])
         steps = _decode_integers(params, parts, lattice.AFFINE_BYTES, level)

@@ -233,9 +233,7 @@ function interleave(even: Uint8Array, rest: Uint8Array, rows: number, columns: n
 }
 
 function decodeLabelled(job: DecodeJob): ExactValues {
-  const { parts, decompositions, rows, columns, samples, dtype } = job;
-  if (samples !== 1) throw new PackError(`labels of ${samples} samples a pixel`);
-  return exactFromBytes(decodeLabels(parts, decompositions, rows, columns, itemSize(dtype)), dtype);
+  return exactFromBytes(decodeLabels(job, itemSize(job.dtype)), job.dtype);
 }
 
 // -- two lanes in one ---------------------------------------------------------------------------------------
