@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from imarium import errors
 from imarium.client.multipart import Span, pieces_of
 from imarium.errors import ImariumError, IntegrityError, RefusedFileError, StorageError, TransportError
-from imarium.model import Series, Volume
+from imarium.model import Selection, Series, Volume
 from imarium.pack import LevelReader, SeriesIndex
+
+if TYPE_CHECKING:
+    from imarium.manifest import Manifest
 
 _API = "/api/v1"
 _TIMEOUT = httpx.Timeout(30.0, read=300.0)
@@ -91,6 +94,17 @@ class Client:
         """Everything the server tells of a series."""
         return self._json("GET", f"/series/{uid}")
 
+    def manifest(self, selection: Selection | str = "") -> Manifest:
+        """A snapshot of a selection: one row a series, with geometry, labels and byte ranges of every level.
+
+        A text is read as `Selection.parse` does; an empty one means every series.
+        """
+        from imarium.manifest import Manifest  # noqa: PLC0415 - pyarrow takes long to load, few need it
+
+        chosen = Selection.parse(selection) if isinstance(selection, str) else selection
+        answer = self._request("POST", "/manifest", params={"format": "arrow"}, json=chosen.to_json())
+        return Manifest.read(answer.content)
+
     # --- bytes --------------------------------------------------------------------------------------
 
     def read_index(self, uid: str) -> SeriesIndex:
@@ -154,14 +168,22 @@ class Client:
         self._http.headers["Authorization"] = f"Bearer {token}"
         return token
 
-    def ingest(self, files: Iterable[Path], collection: str, tier: str = "fast") -> Iterator[dict[str, Any]]:
+    def ingest(
+        self,
+        files: Iterable[Path],
+        collection: str,
+        tier: str = "fast",
+        labels: Mapping[str, str] | None = None,
+    ) -> Iterator[dict[str, Any]]:
         """Send files and have them taken in; yields one answer a file, its `number` counting `files`.
 
-        `tier` is fast, or archive for images that are rarely read.
+        `tier` is fast, or archive for images that are rarely read; all series get the `labels`.
 
         A file that cannot be read, or that the server does not take, is answered as refused.
         """
-        opened = self._json("POST", "/uploads", json={"collection": collection, "tier": tier})
+        opened = self._json(
+            "POST", "/uploads", json={"collection": collection, "tier": tier, "labels": dict(labels or {})}
+        )
         upload = f"/uploads/{opened['id']}"
         try:
             for number, path in enumerate(files):
@@ -177,6 +199,14 @@ class Client:
             with suppress(ImariumError):  # already gone, or the server is; it forgets uploads by itself
                 self._request("DELETE", upload)
             raise
+
+    def label(self, changes: Iterable[tuple[Selection, Mapping[str, str | None]]]) -> list[int]:
+        """Set labels of all series of each selection, and remove those that are None; others stay.
+
+        All or nothing; returns how many series each selection has.
+        """
+        items = [{"selection": chosen.to_json(), "labels": dict(labels)} for chosen, labels in changes]
+        return [int(count) for count in self._json("POST", "/labels", json={"items": items})["series"]]
 
     def verify(self) -> Iterator[dict[str, Any]]:
         """Have every pack re-read and checked; yields one answer a series."""

@@ -23,6 +23,7 @@ from imarium.archive import Archive
 from imarium.errors import LimitExceededError, NotFoundError, StorageError
 from imarium.faces.http.context import ArchiveDep, UserDep
 from imarium.faces.http.schemas import NewUpload, OutcomeLine, UploadAnswer, VerifyLine
+from imarium.model import checked_labels
 
 router = APIRouter(tags=["ingest"])
 
@@ -37,6 +38,7 @@ Number = Annotated[int, PathParameter(ge=0, lt=10_000_000)]
 @router.post("/uploads", status_code=201)
 def open_upload(archive: ArchiveDep, user: UserDep, request: NewUpload) -> UploadAnswer:
     """Open an upload; send its files, then ingest it."""
+    checked_labels(request.labels)
     identifier = secrets.token_hex(16)
     folder = _root(archive) / identifier
     try:
@@ -80,7 +82,10 @@ def ingest(archive: ArchiveDep, user: UserDep, identifier: str) -> StreamingResp
     def lines() -> Iterator[str]:
         try:
             for outcome in archive.ingest.run(
-                [folder / "files"], collection=request.collection, tier=request.tier
+                [folder / "files"],
+                collection=request.collection,
+                tier=request.tier,
+                labels=request.labels,
             ):
                 yield (
                     OutcomeLine(
