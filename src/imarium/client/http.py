@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
@@ -16,8 +16,11 @@ from imarium import errors
 from imarium.client.multipart import pieces_of
 from imarium.client.names import SentPaths
 from imarium.errors import ImariumError, IntegrityError, RefusedFileError, StorageError, TransportError
-from imarium.model import Series, Volume
+from imarium.model import Selection, Series, Volume
 from imarium.pack import LevelReader, SeriesIndex, Span
+
+if TYPE_CHECKING:
+    from imarium.manifest import Manifest
 
 _API = "/api/v1"
 _TIMEOUT = httpx.Timeout(30.0, read=300.0)
@@ -94,6 +97,17 @@ class Client:
         """Everything the server tells of a series."""
         return self._json("GET", f"/series/{uid}")
 
+    def manifest(self, selection: Selection | str = "") -> Manifest:
+        """A snapshot of a selection: one row a series, with geometry, labels and byte ranges of every level.
+
+        A text is read as `Selection.parse` does; an empty one means every series.
+        """
+        from imarium.manifest import Manifest  # noqa: PLC0415 - pyarrow takes long to load, few need it
+
+        chosen = Selection.parse(selection) if isinstance(selection, str) else selection
+        answer = self._request("POST", "/manifest", params={"format": "arrow"}, json=chosen.to_json())
+        return Manifest.read(answer.content)
+
     # --- bytes --------------------------------------------------------------------------------------
 
     def read_index(self, uid: str) -> SeriesIndex:
@@ -162,20 +176,23 @@ class Client:
         files: Iterable[Path],
         collection: str,
         tier: str = "fast",
+        labels: Mapping[str, str] | None = None,
         *,
         folders: Iterable[Path] = (),
     ) -> Iterator[dict[str, Any]]:
         """Send files and have them taken in; yields one answer a file, its `number` counting `files`.
 
-        `tier` is fast, or archive for images that are rarely read. Files that lie in one folder find one
-        another on the server (a header its data), and so do all that lie below one of `folders` (a
-        DICOMDIR the files that it names). All go into one upload, and none is looked at before the last
+        `tier` is fast, or archive for images that are rarely read; all series get the `labels`. Files
+        that lie in one folder find one another on the server (a header its data), and so do all that lie
+        below one of `folders` (a DICOMDIR the files that it names). All go into one upload, and none is looked at before the last
         one is there.
 
         A file that cannot be read, or that the server does not take, is answered as refused.
         """
         sent_path = SentPaths(folders)
-        opened = self._json("POST", "/uploads", json={"collection": collection, "tier": tier})
+        opened = self._json(
+            "POST", "/uploads", json={"collection": collection, "tier": tier, "labels": dict(labels or {})}
+        )
         upload = f"/uploads/{opened['id']}"
         try:
             for number, path in enumerate(files):
@@ -194,6 +211,14 @@ class Client:
             with suppress(ImariumError):  # already gone, or the server is; it forgets uploads by itself
                 self._request("DELETE", upload)
             raise
+
+    def label(self, changes: Iterable[tuple[Selection, Mapping[str, str | None]]]) -> list[int]:
+        """Set labels of all series of each selection, and remove those that are None; others stay.
+
+        All or nothing; returns how many series each selection has.
+        """
+        items = [{"selection": chosen.to_json(), "labels": dict(labels)} for chosen, labels in changes]
+        return [int(count) for count in self._json("POST", "/labels", json={"items": items})["series"]]
 
     def verify(self) -> Iterator[dict[str, Any]]:
         """Have every pack re-read and checked; yields one answer a series."""

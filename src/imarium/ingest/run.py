@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ class Order:
     collection: str
     description: str
     tier: Tier
+    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Small series wait in an open pack that they share; its commit makes all of them 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -27,11 +27,11 @@ from imarium.formats import dicom, recognise
 from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
 from imarium.ingest.contents import follow
 from imarium.ingest.open_pack import OpenPack
-from imarium.ingest.outcome import Observer, Outcome, Silent, known, refused
+from imarium.ingest.outcome import Observer, Outcome, Silent, Status, known, refused
 from imarium.ingest.run import Order, Run
 from imarium.ingest.scan import scan, unreadable
 from imarium.ingest.storing import Storing
-from imarium.model import SourceFile, SourceSeries
+from imarium.model import Selection, SourceFile, SourceSeries, checked_labels
 from imarium.settings import Settings
 from imarium.store import ObjectStore
 
@@ -51,21 +51,33 @@ class Ingest:
         description: str = "",
         observer: Observer | None = None,
         tier: Tier = Tier.FAST,
+        labels: Mapping[str, str] | None = None,
     ) -> Iterator[Outcome]:
         """Take in files and folders; yields one outcome a file, as soon as it is certain.
 
         A file that holds several series has an outcome for each. Files of small series wait for the commit
         of the pack that their series share (`Sharing`). Files that no reader recognises are refused last,
-        unless they belong to a header that lies beside them.
-        Raises StorageError only if the archive itself cannot be used; a bad file never raises.
+        unless they belong to a header that lies beside them. All series get the `labels`, those too that were
+        known before.
+        Raises StorageError only if the archive itself cannot be used, and InvalidRequestError for labels that
+        cannot be; a bad file never raises.
         """
+        order = Order(collection, description, tier, checked_labels(labels or {}))
+        labelled: set[str] = set()
         unrecognised: dict[Path, UnrecognisedFileError] = {}
-        order = Order(collection, description, tier)
         for outcome in self._outcomes(paths, order, observer or Silent(), unrecognised):
             unrecognised.pop(outcome.path, None)
+            if outcome.status is Status.KNOWN and outcome.series and outcome.series not in labelled:
+                self._label(outcome.series, order.labels)
+                labelled.add(outcome.series)
             yield outcome
         for path, error in unrecognised.items():
             yield refused(path, error)
+
+    def _label(self, series: str, labels: Mapping[str, str]) -> None:
+        """Label a series that was known before."""
+        if labels:
+            self._catalog.label([(Selection(series=(series,)), labels)])
 
     def _outcomes(
         self,

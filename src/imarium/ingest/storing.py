@@ -84,7 +84,8 @@ class Storing:
             if self._share(source, series, frames, reader, run):
                 return []
         with self._written(source, series, source.series.uid, frames) as (new, stored), self._turn:
-            self._catalog.add_series(run.collection, new, run.order.description, stored)
+            labelled = replace(new, labels=run.order.labels)
+            self._catalog.add_series(run.collection, labelled, run.order.description, stored)
         return _taken(new, new.stored_bytes)
 
     def _share(
@@ -135,6 +136,7 @@ class Storing:
                     index_span=member.entry.index,
                     files=member.files,
                     pseudonym=member.pseudonym,
+                    labels=run.order.labels,
                 )
                 for member in members
             ]
@@ -172,7 +174,7 @@ class Storing:
         with self._written(grown, grown.series, base_uid, frames) as (new, stored):
             stored()
             with self._turn:
-                self._catalog.replace_series(new, record.pack.key)
+                self._catalog.replace_series(replace(new, labels=run.order.labels), record.pack.key)
         return _taken(new, new.stored_bytes - record.stored_bytes)
 
     def _encoded(
