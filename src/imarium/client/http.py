@@ -184,8 +184,8 @@ class Client:
 
         `tier` is fast, or archive for images that are rarely read; all series get the `labels`. Files
         that lie in one folder find one another on the server (a header its data), and so do all that lie
-        below one of `folders` (a DICOMDIR the files that it names). All go into one upload, and none is looked at before the last
-        one is there.
+        below one of `folders` (a DICOMDIR the files that it names). All go into one upload, and
+        none is looked at before the last one is there.
 
         A file that cannot be read, or that the server does not take, is answered as refused.
         """
