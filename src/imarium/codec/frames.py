@@ -396,21 +396,22 @@ def encode_frames(
     *,
     codestream: Callable[[int], SourceCodestream | None] | None = None,
     tier: Tier = Tier.FAST,
-    budget: float | None = None,
+    budget: Callable[[int], float | None] | None = None,
 ) -> Iterator[EncodedFrame]:
     """Encode and verify frames in order on several threads; holds at most two frames a thread.
 
     `codestream` gives the compressed frame of the source, by number, where there is one; it is asked from
-    the threads. `budget` is what a frame may take before something smaller is tried, however slow: the bytes
-    of its source. Raises IntegrityError if a frame's shape or type is not the series', or their number
-    differs.
+    the threads, as is `budget`: the bytes that a frame may take before something smaller is tried, however
+    slow, which are those of its source. Raises IntegrityError if a frame's shape or type is not the series',
+    or their number differs.
     """
     count = 0
     dtype, shape = np.dtype(series.dtype), series.frame_shape
 
     def encode(frame: Frame, number: int) -> EncodedFrame:
         kept = None if codestream is None else codestream(number)
-        return encode_frame(frame, series, decompositions, kept, tier, budget)
+        most = None if budget is None else budget(number)
+        return encode_frame(frame, series, decompositions, kept, tier, most)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
         pending: deque[Future[EncodedFrame]] = deque()

@@ -1,22 +1,22 @@
 """The source lane: a whole codestream in another codec, kept or made where the wavelet would be larger.
 
-For frames that came compressed (JPEG, JPEG 2000, JPEG-LS, PNG) the source's own codestream is kept, byte for
-byte, if it is smaller than anything made from its pixels: an archive must not grow a dataset. For the
-archive tier, JPEG XL is made. Every level needs the whole codestream; levels are the reversible 5/3
-wavelet's low-pass of its pixels, as in the htj2k lane.
+For frames that came compressed (JPEG, JPEG 2000, JPEG-LS, PNG; in strips or tiles too) the source's own
+codestream is kept, byte for byte, if it is smaller than anything made from its pixels: an archive must not
+grow a dataset. For the archive tier, JPEG XL is made. Every level needs the whole codestream; levels are the
+reversible 5/3 wavelet's low-pass of its pixels, as in the htj2k lane.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from enum import IntEnum
 from typing import Any
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from imarium.codec import decoders, tiles
+from imarium.codec.decoders import NAMES, Codec
 from imarium.errors import IntegrityError
 from imarium.model import SourceCodestream
 
@@ -26,58 +26,24 @@ PARAMS = struct.Struct("<BBB5xq")
 _ARCHIVE_EFFORT = 7
 
 
-class Codec(IntEnum):
-    """Codecs whose codestreams are kept; the numbers are those of docs/design/pack-format.md."""
-
-    JPEG = 1
-    JPEG_2000 = 2
-    JPEG_LS = 3
-    JPEG_XL = 4
-    PNG = 5
-    HTJ2K = 6
-
-
-NAMES = {
-    "jpeg": Codec.JPEG,
-    "jpeg2000": Codec.JPEG_2000,
-    "jpegls": Codec.JPEG_LS,
-    "png": Codec.PNG,
-    "htj2k": Codec.HTJ2K,
-}
-"""Codecs by the names that readers give them (`SourceCodestream.codec`)."""
-
-_Decoder = Callable[[bytes], NDArray[Any]]
-
-_DECODERS: dict[Codec, tuple[_Decoder, ...]] = {
-    Codec.JPEG: (
-        lambda data: imagecodecs.jpeg8_decode(data),
-        lambda data: imagecodecs.jpeg8_decode(data, colorspace="YCBCR", outcolorspace="YCBCR"),
-        lambda data: imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB"),
-    ),
-    Codec.JPEG_2000: (lambda data: imagecodecs.jpeg2k_decode(data, planar=False),),
-    Codec.JPEG_LS: (lambda data: imagecodecs.jpegls_decode(data),),
-    Codec.JPEG_XL: (lambda data: imagecodecs.jpegxl_decode(data, numthreads=1),),
-    Codec.PNG: (lambda data: imagecodecs.png_decode(data),),
-    Codec.HTJ2K: (lambda data: imagecodecs.htj2k_decode(data, planar=False),),
-}
-"""Ways to decode each codec; a JPEG's samples are wanted as they were stored, whatever its colour space."""
-
-_FAILURES = (ValueError, RuntimeError, TypeError, MemoryError)
-
-
 def keep(frame: NDArray[Any], source: SourceCodestream, bits_stored: int | None) -> bytes | None:
     """The params with which the codestream decodes to exactly this frame; None if it does not."""
-    extensions = (0, bits_stored) if bits_stored and frame.dtype.kind == "i" else (0,)
     codec = NAMES.get(source.codec)
-    for variant, decoder in enumerate(_DECODERS[codec] if codec else ()):
+    if codec is None:
+        return None
+    if codec is Codec.TILES:
+        found = tiles.variant_of(source.data, frame)
+        return None if found is None else PARAMS.pack(codec, found, 0, 0)
+    extensions = (0, bits_stored) if bits_stored and frame.dtype.kind == "i" else (0,)
+    sides = frame.shape[0], frame.shape[1]
+    for variant in decoders.variants(codec):
         try:
-            decoded = decoder(source.data)
-        except _FAILURES:
+            decoded = decoders.decode(codec, variant, source.data, sides, sides)
+        except decoders.FAILURES:
             continue
         for bits in extensions:
-            if (found := _fitted(decoded, frame.shape, frame.dtype, bits, 0)) is not None and np.array_equal(
-                found, frame
-            ):
+            values = _fitted(decoded, frame.shape, frame.dtype, bits, 0)
+            if values is not None and np.array_equal(values, frame):
                 return PARAMS.pack(codec, variant, bits, 0)
     return None
 
@@ -105,8 +71,12 @@ def decode(params: bytes, data: bytes, shape: tuple[int, ...], dtype: np.dtype[A
     """The frame, of the given full-resolution shape. Raises IntegrityError if the codestream is damaged."""
     number, variant, bits, base = PARAMS.unpack(params)
     try:
-        decoded = _DECODERS[Codec(number)][variant](data)
-    except (*_FAILURES, IndexError) as error:
+        codec = Codec(number)
+        if codec is Codec.TILES:
+            return tiles.decode(variant, data, shape, dtype)
+        sides = shape[0], shape[1]
+        decoded = decoders.decode(codec, variant, data, sides, sides)
+    except decoders.FAILURES as error:
         raise IntegrityError(f"a stored codestream of the source does not decode: {error}") from error
     frame = _fitted(decoded, shape, dtype, bits, base)
     if frame is None:

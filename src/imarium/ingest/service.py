@@ -548,11 +548,15 @@ def _record_of(pack: WrittenPack) -> PackRecord:
     return PackRecord(f"packs/{pack.digest[:2]}/{pack.digest}.imp", pack.size, pack.digest)
 
 
-def _budget(source: SourceSeries, series: Series) -> float | None:
-    """Bytes of a frame in its source, if that is compressed as a whole; None where nothing can be said."""
+def _budget(source: SourceSeries, series: Series) -> Callable[[int], float | None] | None:
+    """Bytes of each frame in its source, if that is compressed; None where nothing can be said."""
+    if source.packed_bytes is not None:
+        return source.packed_bytes
     size = sum(file.size for file in source.files)
     compressed = len(source.files) == 1 and 0 < size < series.pixel_bytes
-    return size / series.frames if compressed and series.format in _PACKED_AS_A_WHOLE else None
+    if not compressed or series.format not in _PACKED_AS_A_WHOLE:
+        return None
+    return lambda _: size / series.frames
 
 
 def _digested(source: SourceSeries) -> tuple[SourceFile, ...]:

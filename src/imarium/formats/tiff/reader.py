@@ -24,19 +24,19 @@ from imarium.formats._shared import opened, parts_of, reopened, study_uid_of, ui
 from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.jpeg2000 import LOSSY as LOSSY_JPEG2000
 from imarium.formats.tiff import metadata
+from imarium.formats.tiff.decoding import PageDecoder
 from imarium.formats.tiff.directories import MAGICS, Directories, Directory, Tag
 from imarium.formats.tiff.layout import (
     COLORMAP,
     Layout,
     Page,
-    PageDecoder,
     is_contiguous,
     page_of,
     palette_of,
     total_bytes,
 )
 from imarium.formats.tiff.metadata import Axes, Spacing
-from imarium.model import Series, SourceFile, SourceSeries
+from imarium.model import Series, SourceCodestream, SourceFile, SourceSeries
 from imarium.model.geometry import Affine, as_affine, plausible
 from imarium.model.series import Frame
 from imarium.settings import Limits
@@ -128,6 +128,8 @@ def _read(path: Path, context: ReadContext) -> list[SourceSeries]:
                 files=(files[number],),
                 read_frames=functools.partial(_frames, path, facts, group, context.limits),
                 attachments=attachments,
+                codestream=functools.partial(_codestream, path, facts, group, context.limits),
+                packed_bytes=functools.partial(_packed_bytes, path, facts, group, context.limits),
             )
         )
     return result
@@ -456,3 +458,20 @@ def _frames(path: Path, facts: os.stat_result, group: _Group, limits: Limits) ->
             else:
                 for sample in range(page.layout.pictures):
                     yield np.ascontiguousarray(values[..., sample])
+
+
+def _codestream(
+    path: Path, facts: os.stat_result, group: _Group, limits: Limits, number: int
+) -> SourceCodestream | None:
+    page, picture = divmod(number, group.pages[0].layout.pictures)
+    with reopened(path, facts) as stream:
+        return PageDecoder(stream, facts.st_size, limits).codestream(group.pages[page], picture)
+
+
+def _packed_bytes(
+    path: Path, facts: os.stat_result, group: _Group, limits: Limits, number: int
+) -> float | None:
+    pictures = group.pages[0].layout.pictures
+    with reopened(path, facts) as stream:
+        packed = PageDecoder(stream, facts.st_size, limits).packed_bytes(group.pages[number // pictures])
+    return None if packed is None else packed / pictures
