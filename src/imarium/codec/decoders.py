@@ -29,6 +29,10 @@ class Codec(IntEnum):
     TILES = 7
     """Strips or tiles, each a codestream of one of the others: `imarium.codec.tiles`."""
     WEBP = 8
+    ZSTD = 9
+    """Filtered values as a zstd frame: `imarium.codec.squeeze`."""
+    LZMA = 10
+    """The same as an .xz stream."""
 
 
 NAMES = {

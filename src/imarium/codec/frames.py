@@ -25,6 +25,12 @@ PARAMS_BYTES = 16
 _LEAST_WHOLE_PIXELS, _WHOLE_SHARE = 1 << 10, 0.9
 """What no lane holds well (label maps of many colours) is kept as JPEG XL if it is worth it: frames of so
 many values, and smaller by a tenth."""
+_LEAST_PIXELS, _MARGIN = 64, 1.01
+"""What is larger than its source is kept as whatever is smallest, if it is no speck, and at any gain if it is
+larger by more than a hundredth."""
+_SMALL_SOURCE, _SMALL_FRAME = 1 << 15, 1 << 18
+"""Codestreams of so few bytes, of frames of so few values, are made JPEG XL if that is smaller: what a series
+takes in the index of its pack would be more than the 2 % by which a source may grow."""
 _MOST_PATCH_VALUES, _PATCH_SHARE = 32, 0.9
 """What makes a picture one of patches: at most so many values, and so many pixels inside patches."""
 DIGEST_BYTES = 32
@@ -127,8 +133,8 @@ def encode_frame(
     """Encode one frame, decode it again and compare.
 
     A frame that the lane of its series cannot hold exactly goes to the polyphase lane. `codestream`, from
-    which the frame was decoded, is kept instead if it is smaller; JPEG XL is made where the frame would take
-    more than `budget` bytes. Raises IntegrityError if no lane returns the same values.
+    which the frame was decoded, is kept instead if it is smaller; something smaller is made, slowly, where
+    the frame would take more than `budget` bytes. Raises IntegrityError if no lane returns the same values.
     """
     digest = pixel_digest(frame)
     if tier is Tier.ARCHIVE and not series.label_map and (made := source.archive(frame)) is not None:
@@ -138,11 +144,18 @@ def encode_frame(
     if codestream is not None and size > len(codestream.data) and frame.dtype.kind in "iu":
         params = source.keep(frame, codestream, series.bits_stored)
         if params is not None:
+            if len(codestream.data) <= _SMALL_SOURCE and frame.size <= _SMALL_FRAME:
+                made = source.archive(frame)
+                if made is not None and len(made[1]) < len(codestream.data):
+                    return _whole(*made, digest, decompositions)
             return _whole(params, codestream.data, digest, decompositions)
-    large = budget is not None and size > budget
-    if (large or encoded.lane is Lane.POLYPHASE) and frame.size >= _LEAST_WHOLE_PIXELS:
-        made = source.archive(frame)
-        if made is not None and len(made[1]) < _WHOLE_SHARE * size:
+        if budget is None:
+            budget = len(codestream.data)
+    large = budget is not None and size > budget and frame.size >= _LEAST_PIXELS
+    if large or (encoded.lane is Lane.POLYPHASE and frame.size >= _LEAST_WHOLE_PIXELS):
+        made = source.smallest(frame, budget) if large and budget is not None else source.archive(frame)
+        share = 1.0 if budget is not None and size > _MARGIN * budget else _WHOLE_SHARE
+        if made is not None and len(made[1]) < share * size:
             return _whole(*made, digest, decompositions)
     return encoded
 
@@ -313,7 +326,7 @@ def decode_frame(
         frame = table[np.clip(_decode_integers(params, parts, start, level), 0, table.size - 1)]
     elif lane == Lane.SOURCE:
         whole = source.decode(params, parts[0], series.frame_shape, dtype)
-        frame = _nearest(whole, level) if series.label_map else source.at_level(whole, level)
+        frame = source.at_level(whole, level, nearest=series.label_map)
     elif lane == Lane.COMPLEX:
         frame = _decode_complex(parts, series, decompositions, level)
     else:
@@ -324,11 +337,6 @@ def decode_frame(
         return frame
     out[...] = frame
     return out
-
-
-def _nearest(frame: Frame, level: int) -> Frame:
-    """Every 2^k-th row and column: labels are not mixed."""
-    return np.ascontiguousarray(frame[:: 1 << level, :: 1 << level])
 
 
 def _decode_htj2k(

@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from imarium.codec import decoders, tiles
+from imarium.codec import decoders, floats, squeeze, tiles, wavelet
 from imarium.codec.decoders import NAMES, Codec
 from imarium.errors import IntegrityError
 from imarium.model import SourceCodestream
@@ -74,6 +74,8 @@ def decode(params: bytes, data: bytes, shape: tuple[int, ...], dtype: np.dtype[A
         codec = Codec(number)
         if codec is Codec.TILES:
             return tiles.decode(variant, data, shape, dtype)
+        if codec in (Codec.ZSTD, Codec.LZMA):
+            return squeeze.decode(codec, variant, data, shape, dtype)
         sides = shape[0], shape[1]
         decoded = decoders.decode(codec, variant, data, sides, sides)
     except decoders.FAILURES as error:
@@ -103,28 +105,41 @@ def _fitted(
     return values
 
 
-def at_level(frame: NDArray[Any], level: int) -> NDArray[Any]:
-    """A level of a frame of integers: the low-pass band of the reversible 5/3 wavelet (ISO/IEC 15444-1 F.3,
-    F.4), columns first, clamped to the frame's own values. (rows, columns) or (rows, columns, samples)."""
+def smallest(frame: NDArray[Any], enough: float) -> tuple[bytes, bytes] | None:
+    """(params, codestream) made of a frame, slowly: the first of at most `enough` bytes, or else the smallest.
+
+    Decoded again and compared. None for types that nothing holds.
+    """
+    made = archive(frame)
+    if made is not None and len(made[1]) <= enough:
+        return made
+    squeezed = squeeze.encode(frame, enough)
+    if squeezed is None or (made is not None and len(made[1]) <= len(squeezed[2])):
+        return made
+    codec, variant, data = squeezed
+    params = PARAMS.pack(codec, variant, 0, 0)
+    decoded = decode(params, data, frame.shape, frame.dtype)
+    return (params, data) if decoded.tobytes() == frame.tobytes() else made
+
+
+def at_level(frame: NDArray[Any], level: int, *, nearest: bool = False) -> NDArray[Any]:
+    """A level of a whole frame, (rows, columns) or (rows, columns, samples).
+
+    Integers: the low-pass band of the reversible 5/3 wavelet, clamped to the frame's own values; floating
+    point: what the float lane's preview gives; every 2^k-th row and column with `nearest`, and of booleans
+    and integers that span 32 bits or more.
+    """
     if not level:
         return frame
-    low, high = int(frame.min()), int(frame.max())
-    values = frame.astype(np.int64)
-    for _ in range(level):
-        values = _low_pass(_low_pass(values, 0), 1)
-    return np.clip(values, low, high).astype(frame.dtype)
-
-
-def _low_pass(values: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
-    lines = np.moveaxis(values, axis, 0)
-    even, odd = lines[0::2], lines[1::2]
-    if not len(odd):
-        return values
-    following = even[1:] if len(even) > len(odd) else np.concatenate([even[1:], even[-1:]])
-    high = odd - ((even[: len(odd)] + following) >> 1)
-    before = np.concatenate([high[:1], high])[: len(even)]
-    after = high if len(high) == len(even) else np.concatenate([high, high[-1:]])
-    return np.moveaxis(even + ((before + after + 2) >> 2), 0, axis)
+    if not nearest and frame.dtype.kind == "f":
+        return floats.at_level(frame, level)
+    low, high = (0, 0) if nearest else (int(frame.min()), int(frame.max()))
+    if nearest or frame.dtype.kind == "b" or high - low >= 1 << 32:
+        return np.ascontiguousarray(frame[:: 1 << level, :: 1 << level])
+    # Subtracted before there is a sign, and added after, for values beyond 2^62.
+    small = frame - frame.dtype.type(low) if frame.dtype.kind == "u" else frame.astype(np.int64) - low
+    values = wavelet.low_pass(small.astype(np.int64), level, 0, high - low)
+    return (values + low).astype(frame.dtype) if low < 1 << 62 else values.astype(frame.dtype) + low
 
 
 def spread(data: bytes, decompositions: int) -> tuple[bytes, ...]:

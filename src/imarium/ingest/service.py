@@ -45,8 +45,8 @@ _MOST_TRIES = 20
 _COMPRESSION = 4
 """How much smaller than its pixels a series may get in the store and still be tried for a shared pack."""
 
-_PACKED_AS_A_WHOLE = ("nifti", "nrrd", "metaimage")
-"""Formats whose files hold one series, perhaps compressed: an archive must not grow them."""
+_PACKED_AS_A_WHOLE = ("nifti", "nrrd", "metaimage", "npy", "hdf5")
+"""Formats whose files may be compressed. Of several series in one, the last counts with all of its bytes."""
 
 _SEPARATOR = "-"
 """Between a Series Instance UID and the number of a stack that is kept apart from the first."""
@@ -548,15 +548,16 @@ def _record_of(pack: WrittenPack) -> PackRecord:
     return PackRecord(f"packs/{pack.digest[:2]}/{pack.digest}.imp", pack.size, pack.digest)
 
 
-def _budget(source: SourceSeries, series: Series) -> Callable[[int], float | None] | None:
-    """Bytes of each frame in its source, if that is compressed; None where nothing can be said."""
-    if source.packed_bytes is not None:
-        return source.packed_bytes
+def _budget(source: SourceSeries, series: Series) -> Callable[[int], float | None]:
+    """Bytes of each frame in its source: those of its pixels, or fewer if it is known to be compressed."""
+    raw = series.pixel_bytes / series.frames
     size = sum(file.size for file in source.files)
-    compressed = len(source.files) == 1 and 0 < size < series.pixel_bytes
-    if not compressed or series.format not in _PACKED_AS_A_WHOLE:
-        return None
-    return lambda _: size / series.frames
+    packed = source.packed_bytes
+    if packed is not None:
+        return lambda number: packed(number) or raw
+    if len(source.files) == 1 and size and series.format in _PACKED_AS_A_WHOLE:
+        raw = min(raw, size / series.frames)
+    return lambda _: raw
 
 
 def _digested(source: SourceSeries) -> tuple[SourceFile, ...]:
