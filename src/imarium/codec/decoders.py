@@ -73,8 +73,8 @@ _DECODERS: dict[Codec, tuple[_Decoder, ...]] = {
 
 
 def variants(codec: Codec) -> range:
-    """In how many ways a codec is decoded."""
-    return range(len(_DECODERS[codec]))
+    """In how many ways a codec is decoded; none where it is not decoded here."""
+    return range(len(_DECODERS.get(codec, ())))
 
 
 def decode(

@@ -106,7 +106,7 @@ def _fitted(
 
 
 def smallest(frame: NDArray[Any], enough: float) -> tuple[bytes, bytes] | None:
-    """(params, codestream) made of a frame, slowly: the first of at most `enough` bytes, or else the smallest.
+    """(params, codestream) made of a frame, slowly: the first of `enough` bytes, or else the smallest.
 
     Decoded again and compared. None for types that nothing holds.
     """
