@@ -61,14 +61,15 @@ def write_message(stream: BinaryIO, head: dict[str, Any], payload: bytes | memor
 def decode(codestream: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], str]:
     """One frame's stored values and their photometric interpretation, as pydicom gives them raw.
 
-    JPEG of 8 bits is decoded by libjpeg-turbo wherever it can: decoders may differ by 1 (ISO/IEC 10918-2),
-    and what a file's pixels are must not hang on which plugins are installed. Of codestreams outside DICOM
+    JPEG of 8 and 12 bits is decoded by libjpeg-turbo wherever it can: decoders may differ by 1 (ISO/IEC
+    10918-2), and what a file's pixels are must not hang on which plugins are installed, nor differ from what
+    a codestream gives that is kept. Of codestreams outside DICOM
     the photometric interpretation is not known and empty.
     """
     if "codec" in options:
         return _CODECS[options["codec"]](codestream), ""
     syntax = UID(options["transfer_syntax_uid"])
-    if syntax in _JPEG and options["bits_stored"] <= 8:
+    if syntax in _JPEG and options["bits_stored"] <= 12:
         with contextlib.suppress(Exception):
             return _without_plugins(codestream, syntax, options)
     rest = {key: value for key, value in options.items() if key != "transfer_syntax_uid"}
