@@ -26,8 +26,7 @@ _LEAST_WHOLE_PIXELS, _WHOLE_SHARE = 1 << 10, 0.9
 """What no lane holds well (label maps of many colours) is kept as JPEG XL if it is worth it: frames of so
 many values, and smaller by a tenth."""
 _LEAST_PIXELS, _MARGIN = 64, 1.01
-"""What is larger than its source is kept as whatever is smallest, if it is no speck, and at any gain if it is
-larger by more than a hundredth."""
+"""What is larger than its source by more than a hundredth is kept as whatever is smallest; specks are not."""
 _SMALL_SOURCE, _SMALL_FRAME = 1 << 15, 1 << 18
 """Codestreams of so few bytes, of frames of so few values, are made JPEG XL if that is smaller: what a series
 takes in the index of its pack would be more than the 2 % by which a source may grow."""
@@ -141,23 +140,30 @@ def encode_frame(
         return _whole(*made, digest, decompositions)
     encoded = _encode_pixels(frame, series, decompositions, digest)
     size = sum(map(len, encoded.parts))
-    if codestream is not None and size > len(codestream.data) and frame.dtype.kind in "iu":
-        params = source.keep(frame, codestream, series.bits_stored)
-        if params is not None:
-            if len(codestream.data) <= _SMALL_SOURCE and frame.size <= _SMALL_FRAME:
-                made = source.archive(frame)
-                if made is not None and len(made[1]) < len(codestream.data):
-                    return _whole(*made, digest, decompositions)
-            return _whole(params, codestream.data, digest, decompositions)
-        if budget is None:
-            budget = len(codestream.data)
-    large = budget is not None and size > budget and frame.size >= _LEAST_PIXELS
-    if large or (encoded.lane is Lane.POLYPHASE and frame.size >= _LEAST_WHOLE_PIXELS):
-        made = source.smallest(frame, budget) if large and budget is not None else source.archive(frame)
-        share = 1.0 if budget is not None and size > _MARGIN * budget else _WHOLE_SHARE
-        if made is not None and len(made[1]) < share * size:
-            return _whole(*made, digest, decompositions)
-    return encoded
+    if codestream is not None and size > len(codestream.data):
+        kept = _kept(frame, codestream, series)
+        if kept is not None:
+            return _whole(*kept, digest, decompositions)
+        budget = len(codestream.data) if budget is None else budget
+    made, limit = None, float(size)
+    if budget is not None and size > _MARGIN * budget and frame.size >= _LEAST_PIXELS:
+        made = source.smallest(frame, budget)
+    elif encoded.lane is Lane.POLYPHASE and frame.size >= _LEAST_WHOLE_PIXELS:
+        made, limit = source.archive(frame), _WHOLE_SHARE * size
+    return _whole(*made, digest, decompositions) if made and len(made[1]) < limit else encoded
+
+
+def _kept(frame: Frame, codestream: SourceCodestream, series: Series) -> tuple[bytes, bytes] | None:
+    """(params, codestream) of the source, or of JPEG XL where that is smaller and small; None if neither is
+    the frame."""
+    params = source.keep(frame, codestream, series.bits_stored) if frame.dtype.kind in "iu" else None
+    if params is None:
+        return None
+    if len(codestream.data) <= _SMALL_SOURCE and frame.size <= _SMALL_FRAME:
+        made = source.archive(frame)
+        if made is not None and len(made[1]) < len(codestream.data):
+            return made
+    return params, codestream.data
 
 
 def _whole(params: bytes, data: bytes, digest: bytes, decompositions: int) -> EncodedFrame:

@@ -195,8 +195,10 @@ class FrameSource:
             raise CorruptFileError(reason, instance.path) from error
 
     def packed_bytes(self, index: int) -> float | None:
-        """Bytes of the compressed frame in the file, if it is compressed and a whole image; its share of a file
-        that is deflated."""
+        """Bytes of the compressed frame in the file, if it is compressed and a whole image.
+
+        Of a deflated file it is the frame's share of the whole.
+        """
         reference = self._frames[index]
         instance = self._instances[reference.instance]
         if instance.deflated:
