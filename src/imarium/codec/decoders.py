@@ -67,7 +67,10 @@ _DECODERS: dict[Codec, tuple[_Decoder, ...]] = {
     Codec.JPEG_XL: (lambda data, _: imagecodecs.jpegxl_decode(data, numthreads=1),),
     Codec.PNG: (lambda data, _: imagecodecs.png_decode(data),),
     Codec.HTJ2K: (lambda data, _: imagecodecs.htj2k_decode(data, planar=False),),
-    Codec.WEBP: (lambda data, _: imagecodecs.webp_decode(data),),
+    Codec.WEBP: (
+        lambda data, _: imagecodecs.webp_decode(data),
+        lambda data, _: imagecodecs.webp_decode(data, hasalpha=True),
+    ),
 }
 """Ways to decode each codec; a JPEG's samples are wanted as they were stored, whatever its colour space."""
 

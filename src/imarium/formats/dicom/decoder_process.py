@@ -6,7 +6,7 @@ input and answers go to standard output, each as: 4 bytes length of a JSON head 
 and as many bytes as the head's "bytes" says.
 
     request   {"bytes": n, "options": {pydicom decoding options}} + one frame's codestream
-              {"bytes": n, "options": {"codec": "jpeg2k" | "htj2k"}} + a codestream that says all by itself
+              {"bytes": n, "options": {"codec": a key of _CODECS}} + a codestream that says all by itself
     answer    {"bytes": n, "dtype", "shape", "photometric"} + the stored values, C order, native
               {"bytes": 0, "error": "corrupt" | "unsupported" | "memory"}
 
@@ -37,6 +37,9 @@ Work = Callable[[bytes, dict[str, Any]], tuple[NDArray[Any], str]]
 _CODECS: dict[str, Callable[[bytes], NDArray[Any]]] = {
     "jpeg2k": imagecodecs.jpeg2k_decode,
     "htj2k": imagecodecs.htj2k_decode,
+    "webp": imagecodecs.webp_decode,
+    "webp-alpha": lambda data: imagecodecs.webp_decode(data, hasalpha=True),
+    "lerc": imagecodecs.lerc_decode,
 }
 _JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 

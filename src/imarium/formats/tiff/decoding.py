@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -16,11 +17,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from imarium.codec import tiles
-from imarium.codec.decoders import jpeg_frame_header
 from imarium.errors import CorruptFileError, ImariumError, LimitExceededError, UnsupportedFileError
-from imarium.formats.jpeg2000 import decode_codestream, inspect_codestream
+from imarium.formats.jpeg2000 import inspect_codestream
+from imarium.formats.tiff import codestreams
 from imarium.formats.tiff.directories import Directories
-from imarium.formats.tiff.layout import COMPRESSIONS, FAX, JPEG, KEPT, Layout, Page
+from imarium.formats.tiff.layout import COMPRESSIONS, FAX, JPEG, KEPT, LZMA, Layout, Page
 from imarium.model import SourceCodestream
 from imarium.model.series import Frame
 from imarium.settings import Limits
@@ -30,7 +31,6 @@ _SPARE = 1 << 16
 _EXPANSIONS = {1: 1, 5: 2731, 8: 1032, 32946: 1032, 32773: 64, JPEG: 64 * 8 * 3, 50000: 1 << 15}
 """Most bytes that a byte of a compression stands for (Zstandard: a block of 128 KiB in 4 bytes, RFC 8878
 3.1.1.2); those of the others are not bounded."""
-_JPEG_SCANS = 256
 
 Decode = Callable[..., tuple[NDArray[Any] | None, tuple[int, ...], tuple[int, ...]]]
 
@@ -108,11 +108,12 @@ class PageDecoder:
         content = self._segment(layout, 0, *first)
         return "htj2k" if inspect_codestream(content, self.limits).high_throughput else "jpeg2000"
 
-    def is_lossy(self, page: Page) -> bool:
-        """Whether the first tile of a JPEG 2000 page was compressed irreversibly."""
+    def lossy_note(self, page: Page) -> str | None:
+        """What the notes say of a page that was compressed with loss, as its first strip or tile tells."""
+        if not (page.layout.says_itself or page.layout.compression == JPEG):
+            return None
         (position, size), *_ = page.table(self.directories)
-        content = self._segment(page.layout, 0, position, size)
-        return inspect_codestream(content, self.limits).lossy
+        return codestreams.lossy_note(page.layout, self._segment(page.layout, 0, position, size), self.limits)
 
     def _check_segment(self, layout: Layout, index: int, position: int, size: int) -> None:
         """Whether a strip or tile is in the file and can hold its pixels."""
@@ -152,17 +153,20 @@ class PageDecoder:
 
     def _decoded(self, layout: Layout, index: int, content: bytes) -> NDArray[Any]:
         """(rows, columns, samples) of a strip or tile."""
-        if layout.is_jpeg2000:
-            decoded = self._jpeg2000(layout, content)
+        if layout.says_itself:
+            decoded = codestreams.decode(layout, content, index, self.limits)
         else:
             if layout.compression == JPEG:
-                _check_jpeg(content, layout)
+                codestreams.check_jpeg(content, layout)
+            elif layout.compression == LZMA:
+                content = codestreams.inflate_lzma(layout, content, index)
+                layout = replace(layout, compression=1)
             array, _, _ = self._decoder(layout, content)(content, index, jpegtables=layout.tables or None)
             assert array is not None
             decoded = array.reshape(array.shape[-3:])
         if decoded.dtype == np.bool_:
             decoded = decoded.view(np.uint8)
-        if decoded.dtype != layout.dtype or decoded.shape[2] != (1 if layout.planar else layout.samples):
+        if decoded.dtype != layout.dtype or decoded.shape[2] != layout.segment_samples:
             raise CorruptFileError(
                 f"a strip or tile of a TIFF page decodes to {decoded.dtype}, not {layout.dtype}"
             )
@@ -170,16 +174,6 @@ class PageDecoder:
         if decoded.shape[0] < height or decoded.shape[1] < width:
             raise CorruptFileError("a strip or tile of a TIFF page decodes to fewer pixels than it covers")
         return decoded
-
-    def _jpeg2000(self, layout: Layout, content: bytes) -> NDArray[Any]:
-        facts = inspect_codestream(content, self.limits)
-        rows, columns = layout.segment
-        samples = 1 if layout.planar else layout.samples
-        if facts.rows > rows or facts.columns > columns or facts.components != samples:
-            raise CorruptFileError(
-                f"a tile of a TIFF page decodes to {facts.shape}, which is not {(rows, columns, samples)}"
-            )
-        return decode_codestream(content, facts, self.limits).reshape(facts.rows, facts.columns, samples)
 
     def _decoder(self, layout: Layout, content: bytes) -> Decode:
         # tifffile looks for JFIF in the first bytes of the first segment to tell RGB from YCbCr.
@@ -203,29 +197,6 @@ def _place(frame: Frame, layout: Layout, index: int, decoded: NDArray[Any]) -> N
     plane = index // (layout.segments // layout.samples) if layout.planar else 0
     samples = slice(plane, plane + 1) if layout.planar else slice(None)
     frame[top : top + height, left : left + width, samples] = decoded[:height, :width]
-
-
-def _check_jpeg(content: bytes, layout: Layout) -> None:
-    """Hold the frame header of a JPEG strip or tile (ISO/IEC 10918-1 B.2.2) against the page."""
-    try:
-        marker, head = jpeg_frame_header(content)
-    except ValueError as error:
-        raise CorruptFileError("a JPEG strip or tile of a TIFF page is damaged or truncated") from error
-    if not 0xC0 <= marker <= 0xC2:
-        raise UnsupportedFileError("JPEG in TIFF is read in its baseline and progressive variants only")
-    bits, rows, columns, components = struct.unpack(">BHHB", head[:6])
-    most = layout.segment
-    samples = 1 if layout.planar else layout.samples
-    if bits != 8 or components != samples or rows > most[0] or columns > most[1]:
-        raise CorruptFileError(
-            f"a JPEG strip or tile has {columns} x {rows} pixels of {components} x {bits} bits; the TIFF "
-            f"page says {most[1]} x {most[0]} of {samples} x 8"
-        )
-    scans = content.count(b"\xff\xda")
-    if scans > _JPEG_SCANS:
-        raise LimitExceededError(f"a JPEG strip or tile has more than {_JPEG_SCANS} scans")
-    if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
-        raise CorruptFileError("a JPEG strip or tile of a TIFF page is truncated")
 
 
 def _made_decoder(layout: Layout, head: bytes) -> Decode:

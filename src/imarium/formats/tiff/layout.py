@@ -19,7 +19,7 @@ _JPEG_TABLES = 1 << 16
 _AREA = 4
 """Most times `limits.frame_pixels` that all tiles of a page cover together, edges included."""
 
-JPEG = 7
+JPEG, LERC, LZMA, WEBP = 7, 34887, 34925, 50001
 COMPRESSIONS = {
     1: "none",
     2: "CCITT RLE",
@@ -33,24 +33,25 @@ COMPRESSIONS = {
     33003: "JPEG 2000",
     33005: "JPEG 2000",
     34712: "JPEG 2000",
+    LERC: "LERC",
+    LZMA: "LZMA",
     50000: "Zstandard",
+    WEBP: "WebP",
 }
 JPEG2000 = (33003, 33005, 34712)
-KEPT = {JPEG: "jpeg"}
+KEPT = {JPEG: "jpeg", WEBP: "webp"}
 """Names of the codecs whose strips and tiles may be kept as they are, besides JPEG 2000."""
 FAX = (2, 3, 4)
+LERC_TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
+"""In the order of their numbers in LERC."""
 _OTHERS = {
     6: "old-style JPEG",
-    34887: "LERC",
     34892: "lossy JPEG (DNG)",
-    34925: "LZMA",
     34933: "PNG",
     34934: "JPEG XR",
-    50001: "WebP",
     50002: "JPEG XL",
 }
 _PHOTOMETRICS = {
-    5: "CMYK",
     8: "CIE L*a*b*",
     9: "ICC L*a*b*",
     10: "ITU L*a*b*",
@@ -87,6 +88,8 @@ class Layout:
     """JPEGTables."""
     colormap: tuple[int, ...]
     orientation: int
+    packing: int
+    """What is around LERC (LercParameters): 0 nothing, 1 Deflate, 2 Zstandard."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -120,21 +123,26 @@ class Layout:
         """DICOM's name of the colours as they are decoded."""
         if self.photometric == 3:
             return "PALETTE COLOR"
-        if self.photometric == 0:
+        if self.photometric in (0, 5):  # of ink, much is dark
             return "MONOCHROME1"
         if self.photometric == 6:
             return "RGB" if self.compression == JPEG else "YBR_FULL"
         return "RGB" if self.photometric == 2 else "MONOCHROME2"
 
     @property
-    def lossy(self) -> str | None:
-        """The note of a lossy compression. JPEG 2000 has to be asked itself."""
-        return "JPEG: lossy before it came here" if self.compression == JPEG else None
-
-    @property
     def is_jpeg2000(self) -> bool:
         """Whether the segments are JPEG 2000 codestreams."""
         return self.compression in JPEG2000
+
+    @property
+    def says_itself(self) -> bool:
+        """Whether the segments are codestreams that say what they hold, and go to the decoder process."""
+        return self.is_jpeg2000 or self.compression in (LERC, WEBP)
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples a pixel of one strip or tile."""
+        return 1 if self.planar else self.samples
 
     @property
     def page_bytes(self) -> int:
@@ -159,8 +167,7 @@ class Layout:
         if self.tile is None:
             strips = -(-self.rows // rows)
             rows = min(rows, self.rows - index % strips * rows)
-        samples = 1 if self.planar else self.samples
-        return -(-columns * samples * self.bits // 8) * rows
+        return -(-columns * self.segment_samples * self.bits // 8) * rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +260,7 @@ def page_of(directory: Directory, directories: Directories, limits: Limits) -> P
         tables=directories.content(tags[347], _JPEG_TABLES) if 347 in tags else b"",
         colormap=numbers(COLORMAP, ()) if number(262, 1) == 3 else (),
         orientation=number(274, 1),
+        packing=(*numbers(50674, ()), 0, 0)[1] if number(259, 1) == LERC else 0,
     )
     _check(layout, limits)
     offsets = tags.get(324) or tags.get(273)
@@ -311,6 +319,12 @@ def _check_compression(layout: Layout) -> None:
         raise UnsupportedFileError(f"JPEG of {layout.samples} components in TIFF is not read; 1 and 3 are")
     if code in JPEG2000 and bits not in (8, 16):
         raise UnsupportedFileError(f"JPEG 2000 of {bits} bits in TIFF is not read; 8 and 16 bits are")
+    if code == LERC and (layout.dtype.name not in LERC_TYPES or layout.packing not in (0, 1, 2)):
+        raise UnsupportedFileError(
+            f"LERC of {layout.dtype} with a compression {layout.packing} around it is not read in TIFF"
+        )
+    if code == WEBP and ((bits, layout.sample_format) != (8, 1) or layout.segment_samples not in (3, 4)):
+        raise UnsupportedFileError("WebP in TIFF is read with three or four samples of 8 bits by pixel")
     if layout.predictor not in (1, 2, 3):
         raise UnsupportedFileError(f"TIFF predictor {layout.predictor} is not read")
     if layout.predictor != 1:
@@ -322,17 +336,19 @@ def _check_compression(layout: Layout) -> None:
             )
         if layout.predictor == 3 and layout.sample_format != 3:
             raise CorruptFileError("the floating-point predictor is used with values that are whole numbers")
-        if code in FAX:
-            raise CorruptFileError("a predictor is used with fax compression")
+        if code in (*FAX, LERC, WEBP):
+            raise CorruptFileError(f"a predictor is used with {COMPRESSIONS[code]} compression")
 
 
 def _check_colours(layout: Layout) -> None:
     kind, samples, extra = layout.photometric, layout.samples, len(layout.extra)
-    if kind not in (0, 1, 2, 3, 4, 6):
+    if kind not in (0, 1, 2, 3, 4, 5, 6):
         name = _PHOTOMETRICS.get(kind, "unknown")
         raise UnsupportedFileError(f"TIFF colours of kind {kind} ({name}) have no defined conversion to RGB")
     if kind == 2 and not (samples in (3, 4) and samples - extra in (3, samples)):
         raise UnsupportedFileError(f"RGB of {samples} samples in TIFF is not read; RGB and RGBA are")
+    if kind == 5 and samples < 4:
+        raise UnsupportedFileError(f"inks (CMYK) of {samples} samples in TIFF are not read; 4 and more are")
     if kind == 6:
         if samples != 3 or layout.bits != 8 or layout.planar:
             raise UnsupportedFileError("YCbCr in TIFF is read with three samples of 8 bits by pixel")

@@ -22,7 +22,6 @@ from imarium.errors import (
 )
 from imarium.formats._shared import opened, parts_of, reopened, study_uid_of, uid_of_digest, uid_of_part
 from imarium.formats.base import OneFile, ReadContext, Refusal
-from imarium.formats.jpeg2000 import LOSSY as LOSSY_JPEG2000
 from imarium.formats.tiff import metadata
 from imarium.formats.tiff.decoding import PageDecoder
 from imarium.formats.tiff.directories import MAGICS, Directories, Directory, Tag
@@ -384,11 +383,7 @@ def _unroll(group: _Group, planes: int, decoder: PageDecoder, *, alone: bool) ->
 
 
 def _lossy_note(group: _Group, decoder: PageDecoder) -> str | None:
-    if note := next((page.layout.lossy for page in group.pages if page.layout.lossy), None):
-        return note
-    if any(page.layout.is_jpeg2000 and decoder.is_lossy(page) for page in group.pages):
-        return LOSSY_JPEG2000
-    return None
+    return next((note for page in group.pages if (note := decoder.lossy_note(page))), None)
 
 
 # Series and frames
@@ -400,7 +395,8 @@ def _series(group: _Group, uid: str, study: str, notes: list[str], groups: int) 
     dimensions = group.axes.dimensions if group.axes else group.dimensions
     if layout.pictures > 1:
         dimensions = (*(dimensions or (len(group.pages),)), layout.pictures)
-        notes.append(f"TIFF: the {layout.samples} samples of a page are frames of their own")
+        inks = "inks, which are not converted to colours," if layout.photometric == 5 else "samples"
+        notes.append(f"TIFF: the {layout.samples} {inks} of a page are frames of their own")
     if math.prod(dimensions) != frames:
         dimensions = (frames,)
     if layout.orientation not in (0, 1):
