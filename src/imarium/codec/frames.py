@@ -28,8 +28,8 @@ many values, and smaller by a tenth."""
 _LEAST_PIXELS, _MARGIN = 64, 1.01
 """What is larger than its source by more than a hundredth is kept as whatever is smallest; specks are not."""
 _SMALL_SOURCE, _SMALL_FRAME = 1 << 15, 1 << 18
-"""Codestreams of so few bytes, of frames of so few values, are made JPEG XL if that is smaller: what a series
-takes in the index of its pack would be more than the 2 % by which a source may grow."""
+"""A PNG of so few bytes and values is made JPEG XL if that is smaller: what a series takes in the index of its
+pack would be more than the 2 % by which a source may grow."""
 _MOST_PATCH_VALUES, _PATCH_SHARE = 32, 0.9
 """What makes a picture one of patches: at most so many values, and so many pixels inside patches."""
 DIGEST_BYTES = 32
@@ -154,12 +154,12 @@ def encode_frame(
 
 
 def _kept(frame: Frame, codestream: SourceCodestream, series: Series) -> tuple[bytes, bytes] | None:
-    """(params, codestream) of the source, or of JPEG XL where that is smaller and small; None if neither is
-    the frame."""
+    """(params, codestream) of the source, or of JPEG XL for a small PNG; None if it is not the frame."""
     params = source.keep(frame, codestream, series.bits_stored) if frame.dtype.kind in "iu" else None
     if params is None:
         return None
-    if len(codestream.data) <= _SMALL_SOURCE and frame.size <= _SMALL_FRAME:
+    small = len(codestream.data) <= _SMALL_SOURCE and frame.size <= _SMALL_FRAME
+    if small and codestream.codec == "png" and series.frames == 1:
         made = source.archive(frame)
         if made is not None and len(made[1]) < len(codestream.data):
             return made

@@ -66,8 +66,8 @@ def decode(codestream: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], st
 
     JPEG of 8 and 12 bits is decoded by libjpeg-turbo wherever it can: decoders may differ by 1 (ISO/IEC
     10918-2), and what a file's pixels are must not hang on which plugins are installed, nor differ from what
-    a codestream gives that is kept. Of codestreams outside DICOM
-    the photometric interpretation is not known and empty.
+    a codestream gives that is kept. Of codestreams outside DICOM the photometric interpretation is not known
+    and empty.
     """
     if "codec" in options:
         return _CODECS[options["codec"]](codestream), ""

@@ -77,7 +77,7 @@ class TiffReader(OneFile):
 
     Values stay as stored: bits are 0 and 1, palettes are indices, white-is-zero is MONOCHROME1. JPEG in
     YCbCr becomes RGB, as in every reader. Pages with more samples than a colour has become one frame a
-    sample. No other file is ever opened, whatever OME-XML says.
+    sample, and so do inks (CMYK), as MONOCHROME1. No other file is ever opened, whatever OME-XML says.
     """
 
     name = "tiff"
