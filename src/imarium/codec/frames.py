@@ -28,8 +28,8 @@ many values, and smaller by a tenth."""
 _LEAST_PIXELS, _MARGIN = 64, 1.01
 """What is larger than its source by more than a hundredth is kept as whatever is smallest; specks are not."""
 _SMALL_SOURCE, _SMALL_FRAME = 1 << 15, 1 << 18
-"""A PNG of so few bytes and values is made JPEG XL if that is smaller: what a series takes in the index of its
-pack would be more than the 2 % by which a source may grow."""
+"""A PNG of so few bytes and values is made JPEG XL if that is smaller: what a series takes in the index of
+its pack would be more than the 2 % by which a source may grow."""
 _MOST_PATCH_VALUES, _PATCH_SHARE = 32, 0.9
 """What makes a picture one of patches: at most so many values, and so many pixels inside patches."""
 DIGEST_BYTES = 32
