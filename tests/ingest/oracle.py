@@ -8,9 +8,11 @@ import sys
 import warnings
 
 import blake3
+import imagecodecs
 import numpy as np
 import pydicom
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.encaps import generate_frames
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
 warnings.simplefilter("ignore")
 
@@ -23,12 +25,16 @@ def digests(frames):
 for path in sys.argv[1:]:
     try:
         dataset = pydicom.dcmread(path)
-        # Decoders of lossy JPEG differ by 1; ours is libjpeg-turbo, which Pillow brings.
-        turbo = dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
-        plugin = "pillow" if turbo else ""
-        stored = pydicom.pixels.pixel_array(dataset, raw=True, decoding_plugin=plugin)
-        # As they are to be shown: YBR becomes RGB.
-        pixels = pydicom.pixels.pixel_array(dataset, decoding_plugin=plugin)
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax == JPEGExtended12Bit:
+            frames = generate_frames(dataset.PixelData, number_of_frames=dataset.get("NumberOfFrames", 1))
+            pixels = stored = np.stack([imagecodecs.jpeg8_decode(frame) for frame in frames])
+        else:
+            # Decoders of lossy JPEG differ by 1; ours is libjpeg-turbo, which Pillow brings for 8 bits.
+            plugin = "pillow" if syntax == JPEGBaseline8Bit else ""
+            stored = pydicom.pixels.pixel_array(dataset, raw=True, decoding_plugin=plugin)
+            # As they are to be shown: YBR becomes RGB.
+            pixels = pydicom.pixels.pixel_array(dataset, decoding_plugin=plugin)
     except Exception as error:
         print(json.dumps({"path": path, "error": type(error).__name__}))
         continue

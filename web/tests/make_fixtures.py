@@ -18,10 +18,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 
-from imarium.codec import decode_frame, decompositions_for, encode_frame
-from imarium.model import Series
+from imarium.codec import Tier, decode_frame, decompositions_for, encode_frame
+from imarium.codec.tiles import Tiling, pack
+from imarium.model import Series, SourceCodestream
 from imarium.pack import PackWriter
 
 OUT = Path(__file__).parent / "fixtures"
@@ -99,6 +101,16 @@ def lane_cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
     }
 
 
+def tiled() -> tuple[np.ndarray, SourceCodestream]:
+    """A noisy frame as four JPEG tiles decode to it, and these tiles."""
+    frame = np.random.default_rng(8).integers(0, 256, (64, 96), dtype=np.uint8)
+    corners = [(slice(y, y + 32), slice(x, x + 48)) for y in (0, 32) for x in (0, 48)]
+    cut = [bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(frame[one]), level=30)) for one in corners]
+    for one, tile in zip(corners, cut, strict=True):
+        frame[one] = imagecodecs.jpeg8_decode(tile)
+    return frame[None], SourceCodestream("tiles", pack(Tiling("jpeg", 32, 48), cut))
+
+
 def cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
     grey = pattern(4, 65, 83, 1)
     colour = (pattern(2, 40, 70, 3) / 3 + 110).clip(0, 255).astype(np.uint8)
@@ -122,18 +134,26 @@ def cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
     }
 
 
+def source_cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
+    """Frames of the source lane."""
+    grey = (pattern(1, 40, 70, 1) / 3 + 110).clip(0, 255).astype(np.uint8)
+    return {"uint8-archive": (grey, {}), "uint8-tiles": (tiled()[0], {})}
+
+
 def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     listing = {}
-    for name, (pixels, facts) in (cases() | lane_cases()).items():
+    for name, (pixels, facts) in (cases() | lane_cases() | source_cases()).items():
         frames, rows, columns = pixels.shape[:3]
         series = Series(
             uid=f"2.25.{len(listing) + 1}", study_uid="2.25.99", format="nifti", frames=frames, rows=rows,
             columns=columns, dtype=str(pixels.dtype), **facts,  # type: ignore[arg-type]
         )  # fmt: skip
         depth = decompositions_for(rows, columns)
-        encoded = [encode_frame(np.ascontiguousarray(frame), series, depth) for frame in pixels]
+        kept = tiled()[1] if name == "uint8-tiles" else None
+        tier = Tier.ARCHIVE if name == "uint8-archive" else Tier.FAST
+        encoded = [encode_frame(np.ascontiguousarray(frame), series, depth, kept, tier) for frame in pixels]
         with tempfile.TemporaryDirectory() as folder, PackWriter(Path(folder)) as writer:
             writer.add(series, depth, encoded, {"nifti/header": b"\0" * 348}, BLOCKS.get(name))
             entry = writer.entries[0]

@@ -92,7 +92,7 @@ describe("index", () => {
 });
 
 /** Frames that only the server can decode: see what they hold in make_fixtures.py. */
-const BEYOND = new Set(["uint16-wide", "uint32-far-below", "int64-far"]);
+const BEYOND = new Set(["uint16-wide", "uint32-far-below", "int64-far", "uint8-tiles", "uint8-archive"]);
 
 function jobOf({ index, bytes }: ReturnType<typeof open>, frame: number, level: number): DecodeJob {
   const { dtype, rows, columns, samples = 1 } = index.series;

@@ -25,6 +25,11 @@ PARAMS_BYTES = 16
 _LEAST_WHOLE_PIXELS, _WHOLE_SHARE = 1 << 10, 0.9
 """What no lane holds well (label maps that are noise, or samples apart) is kept as JPEG XL if it is worth it:
 frames of so many values, and smaller by a tenth."""
+_LEAST_PIXELS, _MARGIN = 64, 1.01
+"""What is larger than its source by more than a hundredth is kept as whatever is smallest; specks are not."""
+_SMALL_SOURCE, _SMALL_FRAME = 1 << 15, 1 << 18
+"""A PNG of so few bytes and values is made JPEG XL if that is smaller: what a series takes in the index of
+its pack would be more than the 2 % by which a source may grow."""
 _MOST_PATCH_VALUES, _PATCH_SHARE = 32, 0.9
 """What makes a picture one of patches: at most so many values, and so many pixels inside patches."""
 DIGEST_BYTES = 32
@@ -136,27 +141,41 @@ def encode_frame(
     """Encode one frame, decode it again and compare.
 
     A frame that the lane of its series cannot hold exactly goes to the polyphase lane. `codestream`, from
-    which the frame was decoded, is kept instead if it is smaller; JPEG XL is made where the frame would take
-    more than `budget` bytes. Raises IntegrityError if no lane returns the same values.
+    which the frame was decoded, is kept instead if it is smaller; something smaller is made, slowly, where
+    the frame would take more than `budget` bytes. Raises IntegrityError if no lane returns the same values.
     """
     digest = pixel_digest(frame)
     if tier is Tier.ARCHIVE and not series.label_map and (made := source.archive(frame)) is not None:
         return _whole(*made, digest, decompositions)
     encoded = _encode_pixels(frame, series, decompositions, digest)
     size = sum(map(len, encoded.parts))
-    if codestream is not None and size > len(codestream.data) and frame.dtype.kind in "iu":
-        params = source.keep(frame, codestream, series.bits_stored)
-        if params is not None:
-            return _whole(params, codestream.data, digest, decompositions)
-    large = budget is not None and size > budget
+    if codestream is not None and size > len(codestream.data):
+        kept = _kept(frame, codestream, series)
+        if kept is not None:
+            return _whole(*kept, digest, decompositions)
+        budget = len(codestream.data) if budget is None else budget
     unfit = encoded.lane is Lane.POLYPHASE or (
         encoded.lane is Lane.LABELS and labels.is_apart(encoded.params)
     )
-    if (large or unfit) and frame.size >= _LEAST_WHOLE_PIXELS:
+    made, limit = None, float(size)
+    if budget is not None and size > _MARGIN * budget and frame.size >= _LEAST_PIXELS:
+        made = source.smallest(frame, budget)
+    elif unfit and frame.size >= _LEAST_WHOLE_PIXELS:
+        made, limit = source.archive(frame), _WHOLE_SHARE * size
+    return _whole(*made, digest, decompositions) if made and len(made[1]) < limit else encoded
+
+
+def _kept(frame: Frame, codestream: SourceCodestream, series: Series) -> tuple[bytes, bytes] | None:
+    """(params, codestream) of the source, or of JPEG XL for a small PNG; None if it is not the frame."""
+    params = source.keep(frame, codestream, series.bits_stored) if frame.dtype.kind in "iu" else None
+    if params is None:
+        return None
+    small = len(codestream.data) <= _SMALL_SOURCE and frame.size <= _SMALL_FRAME
+    if small and codestream.codec == "png" and series.frames == 1:
         made = source.archive(frame)
-        if made is not None and len(made[1]) < _WHOLE_SHARE * size:
-            return _whole(*made, digest, decompositions)
-    return encoded
+        if made is not None and len(made[1]) < len(codestream.data):
+            return made
+    return params, codestream.data
 
 
 def _whole(params: bytes, data: bytes, digest: bytes, decompositions: int) -> EncodedFrame:
@@ -330,7 +349,7 @@ def decode_frame(
         frame = table[np.clip(_decode_integers(params, parts, start, level), 0, table.size - 1)]
     elif lane == Lane.SOURCE:
         whole = source.decode(params, parts[0], series.frame_shape, dtype)
-        frame = _nearest(whole, level) if series.label_map else source.at_level(whole, level)
+        frame = source.at_level(whole, level, nearest=series.label_map)
     else:
         frame = _decode_complex(parts, series, decompositions, level)
     if frame.shape != shape:
@@ -339,11 +358,6 @@ def decode_frame(
         return frame
     out[...] = frame
     return out
-
-
-def _nearest(frame: Frame, level: int) -> Frame:
-    """Every 2^k-th row and column: labels are not mixed."""
-    return np.ascontiguousarray(frame[:: 1 << level, :: 1 << level])
 
 
 def _decode_htj2k(
@@ -420,22 +434,23 @@ def encode_frames(
     *,
     codestream: Callable[[int], SourceCodestream | None] | None = None,
     tier: Tier = Tier.FAST,
-    budget: float | None = None,
+    budget: Callable[[int], float | None] | None = None,
 ) -> Iterator[EncodedFrame]:
     """Encode and verify frames in order on several threads; holds at most two frames a thread.
 
     Frames that are encoded already pass through as they are: the caller answers for them (`stays_encoded`).
     `codestream` gives the compressed frame of the source, by number, where there is one; it is asked from
-    the threads. `budget` is what a frame may take before something smaller is tried, however slow: the bytes
-    of its source. Raises IntegrityError if a frame's shape or type is not the series', or their number
-    differs.
+    the threads, as is `budget`: the bytes that a frame may take before something smaller is tried, however
+    slow, which are those of its source. Raises IntegrityError if a frame's shape or type is not the series',
+    or their number differs.
     """
     count = 0
     dtype, shape = np.dtype(series.dtype), series.frame_shape
 
     def encode(frame: Frame, number: int) -> EncodedFrame:
         kept = None if codestream is None else codestream(number)
-        return encode_frame(frame, series, decompositions, kept, tier, budget)
+        most = None if budget is None else budget(number)
+        return encode_frame(frame, series, decompositions, kept, tier, most)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
         pending: deque[Future[EncodedFrame]] = deque()

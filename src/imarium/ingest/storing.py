@@ -30,8 +30,8 @@ _MOST_TRIES = 20
 _COMPRESSION = 4
 """How much smaller than its pixels a series may get in the store and still be tried for a shared pack."""
 
-_PACKED_AS_A_WHOLE = ("nifti", "nrrd", "metaimage")
-"""Formats whose files hold one series, perhaps compressed: an archive must not grow them."""
+_PACKED_AS_A_WHOLE = ("nifti", "nrrd", "metaimage", "npy", "hdf5")
+"""Formats whose files may be compressed. Of several series in one, the last counts with all of its bytes."""
 
 
 class Storing:
@@ -234,11 +234,16 @@ def _record_of(pack: WrittenPack) -> PackRecord:
     return PackRecord(f"packs/{pack.digest[:2]}/{pack.digest}.imp", pack.size, pack.digest)
 
 
-def _budget(source: SourceSeries, series: Series) -> float | None:
-    """Bytes of a frame in its source, if that is compressed as a whole; None where nothing can be said."""
+def _budget(source: SourceSeries, series: Series) -> Callable[[int], float | None]:
+    """Bytes of each frame in its source: those of its pixels, or fewer if it is known to be compressed."""
+    raw = series.pixel_bytes / series.frames
     size = sum(file.size for file in source.files)
-    compressed = len(source.files) == 1 and 0 < size < series.pixel_bytes
-    return size / series.frames if compressed and series.format in _PACKED_AS_A_WHOLE else None
+    packed = source.packed_bytes
+    if packed is not None:
+        return lambda number: packed(number) or raw
+    if len(source.files) == 1 and size and series.format in _PACKED_AS_A_WHOLE:
+        raw = min(raw, size / series.frames)
+    return lambda _: raw
 
 
 def _digested(source: SourceSeries) -> tuple[SourceFile, ...]:

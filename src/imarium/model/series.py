@@ -158,7 +158,7 @@ class SourceCodestream:
     """A frame as its source has it compressed."""
 
     codec: str
-    """jpeg, jpeg2000, htj2k, jpegls or png."""
+    """jpeg, jpeg2000, htj2k, jpegls or png; or tiles: several of one of them (`imarium.codec.tiles`)."""
     data: bytes
 
 
@@ -180,6 +180,9 @@ class SourceSeries:
     codestream: Callable[[int], SourceCodestream | None] | None = None
     """The compressed frame that the source has for a frame, by its number; None where it has none. May be
     called from several threads. Raises like `read_frames`."""
+    packed_bytes: Callable[[int], float | None] | None = None
+    """Bytes that a frame takes in its source, by its number; None where it is not compressed, or nothing can
+    be said. May be called from several threads. Raises like `read_frames`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,9 @@ export function decodeExact(job: DecodeJob, decodeCodestream: CodestreamDecoder)
       return decodeComplex(job, decodeCodestream);
     case LANE.labels:
       return decodeLabelled(job);
+    case LANE.source:
+      // A browser's JPEG decoder may be off by one from the exact one, and of the other codecs it has few.
+      throw new NotDecodableHere("a whole codestream of another codec");
     default:
       throw new NotDecodableHere(`lane ${job.lane} is not known`);
   }

@@ -23,6 +23,7 @@ from imarium.settings import Limits
 
 _KEPT = {
     "1.2.840.10008.1.2.4.50": "jpeg",
+    "1.2.840.10008.1.2.4.51": "jpeg",
     "1.2.840.10008.1.2.4.80": "jpegls",
     "1.2.840.10008.1.2.4.81": "jpegls",
     "1.2.840.10008.1.2.4.90": "jpeg2000",
@@ -195,6 +196,19 @@ class FrameSource:
         except OSError as error:
             reason = f"the file could not be read: {error.strerror}"
             raise CorruptFileError(reason, instance.path) from error
+
+    def packed_bytes(self, index: int) -> float | None:
+        """Bytes of the compressed frame in the file, if it is compressed and a whole image.
+
+        Of a deflated file it is the frame's share of the whole.
+        """
+        reference = self._frames[index]
+        instance = self._instances[reference.instance]
+        if instance.deflated:
+            return instance.size / max(1, len(instance.places))
+        if instance.fragments is None or instance.mosaic is not None:
+            return None
+        return float(sum(size for _, size in instance.fragments[reference.number]))
 
     def _close_others(self, instance: int) -> None:
         if self._last is not None and self._last[0] != instance:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,8 +23,10 @@ from imarium.formats.dicom.geometry import parallel, same_spacing
 from imarium.formats.dicom.grouping import MOSAIC_NOTE, MULTIFRAME_NOTE, make_stacks, series_of
 from imarium.formats.dicom.instance import Instance
 from imarium.formats.dicom.slices import StoredSlices
-from imarium.model import Series, SourceCodestream, SourceSeries
+from imarium.model import Series, SourceSeries
 from imarium.model.series import Frame
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +123,19 @@ def merge(
         read_frames=frames,
         attachments=attachments_found,
         patient_id=source.patient_id,
-        codestream=_codestreams(source, order),
+        codestream=_of_source(source.codestream, order),
+        packed_bytes=_of_source(source.packed_bytes, order),
     )
     return Merged(merged, frames.frame, tuple(position if side == 0 else None for side, position in order))
 
 
-def _codestreams(
-    source: SourceSeries, order: Sequence[tuple[int, int]]
-) -> Callable[[int], SourceCodestream | None] | None:
-    """The `codestream` of a merged series: what the source has for its own frames."""
-    of_source = source.codestream
-    if of_source is None:
+def _of_source(
+    tell: Callable[[int], T | None] | None, order: Sequence[tuple[int, int]]
+) -> Callable[[int], T | None] | None:
+    """What a source tells of its frames, for those of a merged series that are its own."""
+    if tell is None:
         return None
-
-    def codestream(index: int) -> SourceCodestream | None:
-        side, position = order[index]
-        return of_source(position) if side == 1 else None
-
-    return codestream
+    return lambda index: tell(order[index][1]) if order[index][0] == 1 else None
 
 
 def _random_access(source: SourceSeries) -> Callable[[int], Frame]:
