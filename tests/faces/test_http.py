@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from imarium.faces.http import create_app, listening, pixels
+from imarium.faces.http import create_app, listening, packs
 from imarium.pack import SeriesIndex
 
 
@@ -126,7 +126,7 @@ def test_the_number_of_ranges_is_bounded(http, stored):
 
 
 def test_large_answers_of_several_ranges_are_streamed(http, stored, monkeypatch):
-    monkeypatch.setattr(pixels, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(packs, "_CHUNK_BYTES", 64)
     url = http.get(f"/api/v1/series/{stored['dicom']}").json()["pack"]["url"]
     whole = http.get(url).content
     answer = http.get(url, headers={"Range": "bytes=0-999,2000-2999"})

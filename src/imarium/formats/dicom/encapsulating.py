@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -59,21 +59,30 @@ class EncapsulatedWriting:
     """One pass over the frames; a file is open from its first frame to its last."""
 
     def __init__(
-        self, rendition: Rendition, index: FrameIndex, targets: list[Path], written: list[Path]
+        self, rendition: Rendition, index: FrameIndex, opened: Callable[[int], BinaryIO], scratch: Path
     ) -> None:
+        """`opened` gives the empty file of an instance, by its number; closing it is up to the caller.
+
+        Raises ExportRefusedError for what HTJ2K in DICOM cannot hold, as far as it is known before frames
+        are read.
+        """
         self._rendition = rendition
         self._index = index
-        self._targets = targets
-        self._written = written
+        self._opened = opened
+        self._scratch = scratch
         self._open: dict[int, _Output] = {}
         self._anew = self._images = 0
         self._tiled = [item.form["frames"] == 1 and item.frames > 1 for item in index.instances]
         self._ordered = _in_order(index)
         for stored in index.instances:
             _check(rendition, stored)
+        if self._takes_codestreams() and rendition.ranges is not None:
+            for known, frame in zip(rendition.ranges(), index.frames, strict=False):
+                if known is not None:
+                    _check_range(*known, index.instances[frame.instance])
 
-    def run(self) -> None:
-        """Write all files. Raises ExportRefusedError for values that Bits Stored does not hold, and
+    def steps(self) -> Iterator[int | None]:
+        """See `Writing`. Raises ExportRefusedError for values that Bits Stored does not hold, and
         IntegrityError."""
         series, count = self._rendition.series, 0
         try:
@@ -84,26 +93,32 @@ class EncapsulatedWriting:
                     raise IntegrityError(
                         f"a frame is {frame.shape} {frame.dtype}, not {series.frame_shape} {series.dtype}"
                     )
-                self._put(reference.instance, reference.number, frame)
                 count += 1
+                yield reference.instance if self._put(reference.instance, reference.number, frame) else None
             if count != series.frames:
                 raise IntegrityError(f"{series.frames} frames were expected, {count} came")
         finally:
             for output in self._open.values():
-                _close(output)
+                if output.spool is not None:
+                    output.spool.close()
         if self._anew and self._rendition.codestreams is not None:
             self._rendition.report(
                 f"{self._anew} of {self._images} images were coded anew, losslessly: they are stored in "
                 "another way, or with more bits, than a DICOM codestream may have."
             )
 
+    def _takes_codestreams(self) -> bool:
+        rendition = self._rendition
+        return rendition.codestreams is not None and not any(self._tiled) and rendition.is_full_resolution
+
     def _frames(self) -> Iterator[Codestream | Frame]:
         rendition = self._rendition
-        if rendition.codestreams is None or any(self._tiled) or not rendition.is_full_resolution:
+        if rendition.codestreams is None or not self._takes_codestreams():
             return iter(rendition.frames)
         return rendition.codestreams()
 
-    def _put(self, number: int, frame_number: int, frame: Codestream | Frame) -> None:
+    def _put(self, number: int, frame_number: int, frame: Codestream | Frame) -> bool:
+        """Whether the instance is complete with the frame."""
         if number not in self._open:
             self._open[number] = self._start(number)
         output, stored = self._open[number], self._index.instances[number]
@@ -113,7 +128,7 @@ class EncapsulatedWriting:
             tiles = Mosaic(stored.frames, math.isqrt(stored.frames - 1) + 1, None)
             tiles.paste(output.mosaic, frame_number, frame)
             if output.left:
-                return
+                return False
             frame, frame_number = output.mosaic, 0
         self._images += 1
         data = self._encoded(frame, stored)
@@ -125,6 +140,7 @@ class EncapsulatedWriting:
         stream.write(data)
         if output.left == 0:
             self._finish(number)
+        return output.left == 0
 
     def _encoded(self, frame: Codestream | Frame, stored: StoredInstance) -> bytes:
         series = self._rendition.series
@@ -134,12 +150,7 @@ class EncapsulatedWriting:
             if data is not None:
                 return data
             frame = samples_of(frame)
-        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-        if frame.min() < low or frame.max() > high:
-            raise ExportRefusedError(
-                f"values beyond the {bits} bits that the header states cannot be coded; "
-                "export with explicit transfer syntax"
-            )
+        _check_range(int(frame.min()), int(frame.max()), stored)
         self._anew += 1
         return encoded(frame, bits, signed=signed, rgb=series.photometric == "RGB")
 
@@ -154,12 +165,10 @@ class EncapsulatedWriting:
         raw = rows * columns * series.samples * np.dtype(series.dtype).itemsize
         # Noise grows when it is coded, by far less than this.
         long_table = frames * (raw + raw // 4 + 4096) > _LARGEST_OFFSET
-        path = self._targets[number]
         spool: BinaryIO | None = None
         if not self._ordered[number]:
-            spool = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
-        stream = path.open("w+b")
-        self._written.append(path)
+            spool = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115
+        stream = self._opened(number)
         stream.write(head)
         table = stream.tell() + 12
         if long_table:
@@ -178,7 +187,8 @@ class EncapsulatedWriting:
         try:
             self._complete(output, int(self._index.instances[number].form["frames"]))
         finally:
-            _close(output)
+            if output.spool is not None:
+                output.spool.close()
 
     def _complete(self, output: _Output, frames: int) -> None:
         stream, order = output.stream, sorted(output.pieces)
@@ -205,12 +215,6 @@ class EncapsulatedWriting:
             raise IntegrityError("the codestreams are larger than their pixels")
         else:
             stream.write(struct.pack(f"<{frames}I", *offsets))
-
-
-def _close(output: _Output) -> None:
-    output.stream.close()
-    if output.spool is not None:
-        output.spool.close()
 
 
 def _in_order(index: FrameIndex) -> list[bool]:
@@ -241,4 +245,15 @@ def _check(rendition: Rendition, stored: StoredInstance) -> None:
     if reason is not None:
         raise ExportRefusedError(
             f"this series cannot be written as HTJ2K: {reason}; export with explicit transfer syntax"
+        )
+
+
+def _check_range(low: int, high: int, stored: StoredInstance) -> None:
+    """Refuse values that Bits Stored does not hold."""
+    bits = int(stored.form["bits_stored"])
+    least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if stored.form["signed"] else (0, (1 << bits) - 1)
+    if low < least or high > most:
+        raise ExportRefusedError(
+            f"values beyond the {bits} bits that the header states cannot be coded; "
+            "export with explicit transfer syntax"
         )
