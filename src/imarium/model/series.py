@@ -216,8 +216,6 @@ class Rendition:
     """Takes what the receiver of the files must know of them: one sentence a call."""
     reread: Callable[[int, int], Iterable[Frame]] | None = None
     """Frames start to stop - 1 once more; None where `frames` may be iterated again, as a list may."""
-    ranges: Callable[[], Iterator[tuple[int, int] | None]] | None = None
-    """With `codestreams`: the smallest and largest value of every frame, where they are known unread."""
 
     def again(self, start: int, stop: int) -> Iterator[Frame]:
         """Frames start to stop - 1, beside `frames`."""

@@ -204,23 +204,12 @@ class LevelReader:
             held = self._held(self._index.spans(self._level, start, end))
             for number in range(start, end):
                 parts = self._parts(number, held)
-                known = None if self._level else self._range(number)
-                if known is None:
+                if self._level or self._index.lanes[number] != Lane.HTJ2K:
                     yield self._decode(number, parts, None)
                 else:
-                    yield Codestream(b"".join(parts), *known)
+                    low, high = struct.unpack("<qq", self._index.params[number].tobytes())
+                    yield Codestream(b"".join(parts), low, high)
             start = end
-
-    def ranges(self) -> Iterator[tuple[int, int] | None]:
-        """The smallest and largest value of every frame at full resolution; None where its lane does not
-        say. Reads nothing."""
-        return map(self._range, range(self.series.frames))
-
-    def _range(self, number: int) -> tuple[int, int] | None:
-        if self._index.lanes[number] != Lane.HTJ2K:
-            return None
-        low, high = struct.unpack("<qq", self._index.params[number].tobytes())
-        return low, high
 
 
 def verify_series(index: SeriesIndex, fetch: Fetch, threads: int = 1) -> None:

@@ -145,7 +145,6 @@ class Streaming:
             levels=levels,
             report=report,
             reread=reader.frames,
-            ranges=None if level else reader.ranges,
         )
 
     # --- leaving ------------------------------------------------------------------------------------

@@ -76,10 +76,6 @@ class EncapsulatedWriting:
         self._ordered = _in_order(index)
         for stored in index.instances:
             _check(rendition, stored)
-        if self._takes_codestreams() and rendition.ranges is not None:
-            for known, frame in zip(rendition.ranges(), index.frames, strict=False):
-                if known is not None:
-                    _check_range(*known, index.instances[frame.instance])
 
     def steps(self) -> Iterator[int | None]:
         """See `Writing`. Raises ExportRefusedError for values that Bits Stored does not hold, and
@@ -107,13 +103,9 @@ class EncapsulatedWriting:
                 "another way, or with more bits, than a DICOM codestream may have."
             )
 
-    def _takes_codestreams(self) -> bool:
-        rendition = self._rendition
-        return rendition.codestreams is not None and not any(self._tiled) and rendition.is_full_resolution
-
     def _frames(self) -> Iterator[Codestream | Frame]:
         rendition = self._rendition
-        if rendition.codestreams is None or not self._takes_codestreams():
+        if rendition.codestreams is None or any(self._tiled) or not rendition.is_full_resolution:
             return iter(rendition.frames)
         return rendition.codestreams()
 
@@ -150,7 +142,12 @@ class EncapsulatedWriting:
             if data is not None:
                 return data
             frame = samples_of(frame)
-        _check_range(int(frame.min()), int(frame.max()), stored)
+        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+        if frame.min() < low or frame.max() > high:
+            raise ExportRefusedError(
+                f"values beyond the {bits} bits that the header states cannot be coded; "
+                "export with explicit transfer syntax"
+            )
         self._anew += 1
         return encoded(frame, bits, signed=signed, rgb=series.photometric == "RGB")
 
@@ -245,15 +242,4 @@ def _check(rendition: Rendition, stored: StoredInstance) -> None:
     if reason is not None:
         raise ExportRefusedError(
             f"this series cannot be written as HTJ2K: {reason}; export with explicit transfer syntax"
-        )
-
-
-def _check_range(low: int, high: int, stored: StoredInstance) -> None:
-    """Refuse values that Bits Stored does not hold."""
-    bits = int(stored.form["bits_stored"])
-    least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if stored.form["signed"] else (0, (1 << bits) - 1)
-    if low < least or high > most:
-        raise ExportRefusedError(
-            f"values beyond the {bits} bits that the header states cannot be coded; "
-            "export with explicit transfer syntax"
         )
