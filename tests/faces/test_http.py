@@ -14,11 +14,14 @@ import httpx
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image
 from pydicom.uid import generate_uid
 
+from imarium.client import Client
+from imarium.errors import TransportError
 from imarium.faces.http import create_app, listening, packs
+from imarium.formats import outgoing
 from imarium.pack import SeriesIndex
+from imarium.streaming import Download
 
 
 @pytest.fixture
@@ -146,13 +149,12 @@ def test_index_and_pixels(http, stored, live):
         assert http.get(f"/api/v1/series/{uid}/pixels", params=wrong).status_code == 400
 
 
-def test_thumbnails_and_exports(http, stored):
+def test_exports(http, stored):
     uid = stored["dicom"]
-    picture = http.get(f"/api/v1/series/{uid}/thumbnail", params={"size": 48})
-    assert Image.open(io.BytesIO(picture.content)).size == (48, 48)
     npy = http.get(f"/api/v1/series/{uid}/export", params={"format": "npy", "level": 1})
     assert np.load(io.BytesIO(npy.content)).shape == (12, 48, 48)
     assert 'filename="series.npy"' in npy.headers["content-disposition"]
+    assert int(npy.headers["content-length"]) == len(npy.content)
     archive = http.get(f"/api/v1/series/{uid}/export", params={"format": "dicom"})
     with zipfile.ZipFile(io.BytesIO(archive.content)) as files:
         names = files.namelist()
@@ -359,7 +361,7 @@ def test_numbers_are_bounded(http, stored):
     assert http.get(url, headers={"Range": f"bytes=0-{'9' * 5000}"}).status_code == 200
 
 
-def test_damage_is_answered_and_never_told(http, stored, live, caplog):
+def test_damage_is_answered_and_never_told(http, stored, live, caplog, monkeypatch, tmp_path):
     uid = stored["dicom"]
     record = live.archive.catalog.get_series(uid)
     index = live.archive.streaming.index(record)
@@ -375,9 +377,20 @@ def test_damage_is_answered_and_never_told(http, stored, live, caplog):
     damaged(0)
     answer = http.get(address)
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "integrity")
+    exported = f"/api/v1/series/{uid}/export"
+    for format_name in ("npy", "nifti", "png", "dicom", "ome-zarr"):
+        answer = http.get(exported, params={"format": format_name})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "integrity"), format_name
     damaged(11)  # too late for an answer: the body stays short
     with pytest.raises(httpx.RemoteProtocolError):
         http.get(address)
+    monkeypatch.setattr(outgoing, "_BATCH_BYTES", 1)
+    for query in ("npy", "nifti", "nifti&compress=false", "png", "dicom"):  # OME-Zarr: all in its first chunk
+        with pytest.raises(httpx.RemoteProtocolError):
+            http.get(f"{exported}?format={query}")
+    with Client(live.url) as client, pytest.raises(TransportError, match="broke off"):
+        client.export(uid, tmp_path, format="dicom")
+    assert list(tmp_path.glob("series*")) == []  # no half a file that looks like a whole one
     assert "unexpected IntegrityError" in caplog.text
     assert "Traceback" not in caplog.text
     assert "checksum" not in caplog.text
@@ -388,6 +401,7 @@ def test_a_lost_pack_is_damage(http, stored, live):
     pack = http.get(f"/api/v1/series/{uid}").json()["pack"]
     (live.archive.settings.objects / pack["key"]).unlink()
     for path in (f"/series/{uid}/pixels", f"/series/{uid}/index", f"/series/{uid}/thumbnail",
+                 f"/series/{uid}/cine", f"/series/{uid}/export?format=dicom",
                  f"/series/{uid}/export?format=npy", f"/{pack['key']}"):  # fmt: skip
         answer = http.get("/api/v1" + path)
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "integrity"), path
@@ -396,15 +410,17 @@ def test_a_lost_pack_is_damage(http, stored, live):
 def test_few_exports_at_a_time(http, stored, live, monkeypatch):
     running, most = [], []
 
-    def export(uid, format_name, destination, **_):
-        running.append(uid)
-        most.append(len(running))
-        time.sleep(0.05)
-        running.pop()
-        destination.write_bytes(b"x")
-        return [destination]
+    def download(uid, format_name, **_):
+        def chunks():
+            running.append(uid)
+            most.append(len(running))
+            time.sleep(0.05)
+            running.pop()
+            yield b"x"
 
-    monkeypatch.setattr(live.archive.streaming, "export", export)
+        return Download("series.npy", 1, chunks(), ())
+
+    monkeypatch.setattr(live.archive.streaming, "download", download)
     address = f"/api/v1/series/{stored['dicom']}/export?format=npy"
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: http.get(address).content, range(6)))
