@@ -20,6 +20,7 @@ from imarium.client import Client
 from imarium.errors import TransportError
 from imarium.faces.http import create_app, listening, packs
 from imarium.formats import outgoing
+from imarium.formats.delivery import scatter
 from imarium.pack import SeriesIndex
 from imarium.streaming import Download
 
@@ -426,6 +427,33 @@ def test_few_exports_at_a_time(http, stored, live, monkeypatch):
         answers = list(pool.map(lambda _: http.get(address).content, range(6)))
     assert answers == [b"x"] * 6
     assert max(most) <= 2
+
+
+def test_clients_that_go_away_leave_nothing_behind(http, stored, live):
+    """More of them than exports at a time: none keeps its turn, or a file."""
+    for format_name in ("dicom", "png", "ome-zarr", "npy"):
+        query = {"format": format_name, "transfer_syntax": "htj2k" if format_name == "dicom" else None}
+        params = {key: value for key, value in query.items() if value is not None}
+        with http.stream("GET", f"/api/v1/series/{stored['dicom']}/export", params=params) as answer:
+            next(answer.iter_raw(1))
+    assert http.get(f"/api/v1/series/{stored['dicom']}/export?format=npy").status_code == 200
+    assert list(live.archive.settings.scratch.iterdir()) == []
+
+
+def test_a_client_hears_all_notes(live, stored, tmp_path, monkeypatch):
+    monkeypatch.setattr(outgoing, "_BATCH_BYTES", 1)
+    monkeypatch.setattr("imarium.formats.dicom.encapsulating.rewrapped", lambda *_, **__: None)
+    said = []
+    with Client(live.url) as client:
+        path = client.export(
+            stored["dicom"], tmp_path, format="dicom", transfer_syntax="htj2k", report=said.append
+        )
+        assert [note.partition(",")[0] for note in said] == ["12 of 12 images were coded anew"]
+        assert len(scatter(path)) == 12
+        said.clear()
+        client.export(stored["dicom"], tmp_path, format="png", report=said.append)
+        client.export(stored["dicom"], tmp_path, format="npy", report=said.append)
+    assert said == []
 
 
 def test_what_breaks_off_is_not_ingested(http, live):

@@ -246,8 +246,8 @@ def test_memory_does_not_grow_with_the_series(archive, taken, format_name, optio
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    encoded = archive.catalog.get_series(uid).stored_bytes
-    assert peak < encoded + frames * side * side * 2 / 4  # a batch of encoded frames, and a few decoded
+    # Some frames, encoded and decoded, of 20 MB in all.
+    assert peak < 9 << 20
 
 
 def test_single_pictures(archive, tmp_path):

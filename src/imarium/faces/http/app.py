@@ -25,7 +25,7 @@ WEB = Path(__file__).parent / "web"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _EXPORTS_AT_ONCE = 2
-_PICTURES_AT_ONCE = 8
+_PICTURES_AT_ONCE = 4
 
 
 def create_app(
