@@ -46,8 +46,8 @@ interpreter's lock for many short steps wait for one another.
 
 ## Exports before they were streams
 
-The same series by `benchmarks/exports.py`, when every export was written to the scratch folder before it was
-sent, in ms to the first byte: 5,300 .npy, 5,000 .nii, 58,000 .nii.gz, 9,400 DICOM, 5,800 DICOM in HTJ2K, 26,000
+The same series on the same machine, when every export was written to the scratch folder before it was sent,
+in ms to the first byte: 5,300 .npy, 4,600 .nii, 58,000 .nii.gz, 9,400 DICOM, 6,800 DICOM in HTJ2K, 26,000
 OME-Zarr; and 97 to 230 MB above idle, since iterations over frames read 32 MB at once and held two such
 batches. From a disk they now read 4 MB at once, which is as fast.
 """

@@ -23,7 +23,7 @@ _LONGEST = 0xFFFFFFFE
 
 def in_order(index: FrameIndex) -> list[int]:
     """The instances in the order in which their frames come, if each has all of its frames together and in
-    its own order; else none."""
+    its own order (the tiles of a mosaic are one frame); else none."""
     order: list[int] = []
     expected = 0
     for frame in index.frames:
@@ -33,8 +33,10 @@ def in_order(index: FrameIndex) -> list[int]:
         if frame.number != expected:
             return []
         expected += 1
-    complete = sum(index.instances[number].frames for number in order) == len(index.frames)
-    return order if complete and len(set(order)) == len(order) == len(index.instances) else []
+    complete = sum(item.frames for item in index.instances) == len(index.frames)
+    whole = all(item.form["frames"] in (1, item.frames) for item in index.instances)
+    once = len(set(order)) == len(order) == len(index.instances)
+    return order if complete and whole and once else []
 
 
 @dataclass(slots=True)
