@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -157,9 +158,16 @@ class Client:
             for note in _notes(response.headers.get("imarium-notes", "[]")):
                 if report is not None:
                     report(note)
-            with target.open("wb") as file:
-                for chunk in response.iter_bytes(_CHUNK_BYTES):
-                    file.write(chunk)
+            try:
+                with target.open("wb") as file:
+                    for chunk in response.iter_bytes(_CHUNK_BYTES):
+                        file.write(chunk)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+        for note in _late_notes(target):
+            if report is not None:
+                report(note)
         return target
 
     # --- changing -----------------------------------------------------------------------------------
@@ -261,6 +269,10 @@ class Client:
 
     def _unreachable(self, error: httpx.HTTPError) -> TransportError:
         kind = type(error).__name__
+        if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+            return TransportError(
+                f"{self.url} broke off before all was sent ({kind}); its log may say why, or try again"
+            )
         return TransportError(f"{self.url} cannot be reached ({kind}); is `imarium serve` running there?")
 
 
@@ -341,6 +353,17 @@ def _notes(header: str) -> list[str]:
     except ValueError:
         return []
     return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def _late_notes(file: Path) -> list[str]:
+    """Sentences that the server had to say when a zip was done: its comment."""
+    if file.suffix != ".zip":
+        return []
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return _notes(archive.comment.decode("utf-8", "replace"))
+    except (zipfile.BadZipFile, OSError):
+        return []
 
 
 def _refused(number: int, reason: str) -> dict[str, Any]:

@@ -81,19 +81,6 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
-def gather(files: list[Path], folder: Path) -> Path:
-    """The file itself, or a zip (stored, not compressed) in `folder` of several, or of a folder's files."""
-    if len(files) == 1 and not files[0].is_dir():
-        return files[0]
-    target = folder / (f"{files[0].name}.zip" if len(files) == 1 else "series.zip")
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for file in files:
-            for item in sorted(file.rglob("*")) if file.is_dir() else [file]:
-                if item.is_file():
-                    archive.write(item, item.relative_to(file.parent))
-    return target
-
-
 def scatter(bundle: Path) -> list[Path]:
     """The files of a zip, unpacked beside it, or the folder that they are all in; a file that is no zip is
     itself all there is. Names never lead out of the zip's folder."""

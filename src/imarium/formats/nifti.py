@@ -9,7 +9,6 @@ that it stands for.
 
 from __future__ import annotations
 
-import gzip
 import importlib.metadata
 import math
 import re
@@ -17,6 +16,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -49,6 +49,7 @@ from imarium.formats._unpacking import (
 )
 from imarium.formats.base import ReadContext, Refusal
 from imarium.formats.geometry_notes import is_tilted, is_uneven, report_geometry
+from imarium.formats.outgoing import OutFile, Outgoing, headed
 from imarium.formats.rendering import check_colours, rescaled, to_rgb
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.model.geometry import Affine, as_affine, plausible
@@ -582,13 +583,25 @@ class NiftiWriter:
         is none of .nii, .nii.gz and .hdr.
         """
         name = destination.name.lower()
-        if not name.endswith((".nii", ".nii.gz", ".hdr")):
-            raise InvalidRequestError(
-                f"a NIfTI file ends in .nii or .nii.gz, or .hdr for a pair, not {destination.suffix!r}"
-            )
-        series = rendition.series
         if name.endswith(".hdr"):
             return _write_pair(rendition, destination)
+        _, chunks = self._content(rendition, destination.name)
+        with replacing(destination) as file:
+            for chunk in chunks:
+                file.write(chunk)
+        return [destination]
+
+    def outgoing(self, rendition: Rendition, name: str, scratch: Path) -> Outgoing:  # noqa: ARG002
+        """The same file; see `imarium.formats.base.Writer`. Packed ones are packed on the way."""
+        return Outgoing(None, iter([OutFile(name, *self._content(rendition, name))]))
+
+    def _content(self, rendition: Rendition, name: str) -> tuple[int | None, Iterator[bytes]]:
+        """Size, unless it is packed, and bytes of the file."""
+        if not name.lower().endswith((".nii", ".nii.gz")):
+            raise InvalidRequestError(
+                f"a NIfTI file ends in .nii or .nii.gz, or .hdr for a pair, not {Path(name).suffix!r}"
+            )
+        series = rendition.series
         if series.format not in ("nifti", "dicom", "nrrd", "metaimage"):
             raise ExportRefusedError(
                 f"a {series.format} source cannot become NIfTI: it does not say how large or where its "
@@ -598,27 +611,30 @@ class NiftiWriter:
         report_geometry(rendition)
         if analyze.NOTE in series.notes:
             rendition.report(analyze.NOTE)
-        flip = series.format == "dicom"
-        rescale = _must_rescale(series)
-        dtype = np.dtype("float32" if rescale else series.dtype).newbyteorder(order)
-        with replacing(destination) as file:
-            packed = name.endswith(".gz")
-            sink = (
-                gzip.GzipFile("", "wb", compresslevel=self._compression, fileobj=file, mtime=0)
-                if packed
-                else file
-            )
-            try:
-                sink.write(head)
-                for index, frame in enumerate(checked_frames(rendition)):
-                    stored = rescaled(frame, series, index) if rescale else to_rgb(frame, series)
-                    stored = stored[::-1] if flip else stored
-                    sink.write(np.ascontiguousarray(stored, dtype=dtype).data)
-                sink.write(trailer)
-            finally:
-                if packed:
-                    sink.close()
-        return [destination]
+        dtype = np.dtype("float32" if _must_rescale(series) else series.dtype).newbyteorder(order)
+        content = headed(head, chain(_voxels(rendition, dtype), [trailer]))
+        if name.lower().endswith(".gz"):
+            return None, _packed(content, self._compression)
+        values = series.frames * series.rows * series.columns * series.samples
+        return len(head) + values * dtype.itemsize + len(trailer), content
+
+
+def _voxels(rendition: Rendition, dtype: np.dtype[Any]) -> Iterator[bytes]:
+    """The frames as they stand in the file."""
+    series = rendition.series
+    flip, rescale = series.format == "dicom", _must_rescale(series)
+    for index, frame in enumerate(checked_frames(rendition)):
+        stored = rescaled(frame, series, index) if rescale else to_rgb(frame, series)
+        yield (stored[::-1] if flip else stored).astype(dtype, copy=False).tobytes()
+
+
+def _packed(content: Iterator[bytes], level: int) -> Iterator[bytes]:
+    """Gzip (RFC 1952), with no name and no time in its header."""
+    packer = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    for chunk in content:
+        if packed := packer.compress(chunk):
+            yield packed
+    yield packer.flush()
 
 
 def _write_pair(rendition: Rendition, destination: Path) -> list[Path]:

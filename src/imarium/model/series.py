@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,14 @@ class Rendition:
     """This rendition and all smaller levels that are stored; None where it is no stored level."""
     report: Callable[[str], None] = unheard
     """Takes what the receiver of the files must know of them: one sentence a call."""
+    reread: Callable[[int, int], Iterable[Frame]] | None = None
+    """Frames start to stop - 1 once more; None where `frames` may be iterated again, as a list may."""
+
+    def again(self, start: int, stop: int) -> Iterator[Frame]:
+        """Frames start to stop - 1, beside `frames`."""
+        if self.reread is not None:
+            return iter(self.reread(start, stop))
+        return islice(self.frames, start, stop)
 
     @property
     def is_full_resolution(self) -> bool:

@@ -42,8 +42,9 @@ _RUN_FRAMES = 8
 """Frames that one thread fetches and decodes before it takes the next ones, where ranges cost little: they
 are decoded while they are still in the processor's cache, and no thread waits for one that fetches all."""
 
-_BATCH_BYTES = 32 << 20
-"""Encoded bytes that an iteration over frames reads at once."""
+_BATCH_BYTES = 16 << 20
+_NEAR_BATCH_BYTES = 4 << 20
+"""Encoded bytes that an iteration over frames reads at once: more where each range costs its way."""
 
 
 def read_directory(fetch: Fetch, size: int) -> list[DirectoryEntry]:
@@ -144,14 +145,18 @@ class LevelReader:
         stop = self.series.frames if stop is None else stop
         while start < stop:
             end = self._batch_end(start, stop)
-            held = self._held(self._index.spans(self._level, start, end))
-
-            def decode(number: int, held: _Held = held) -> Frame:
-                return self._decode(number, self._parts(number, held), None)
-
-            for first in range(start, end, 2 * self._threads):
-                yield from self._map(decode, range(first, min(end, first + 2 * self._threads)))
+            yield from self._batch(start, end)
             start = end
+
+    def _batch(self, start: int, end: int) -> Iterator[Frame]:
+        """Frames that are fetched at once; a generator of its own, so that they go before the next come."""
+        held = self._held(self._index.spans(self._level, start, end))
+
+        def decode(number: int) -> Frame:
+            return self._decode(number, self._parts(number, held), None)
+
+        for first in range(start, end, 2 * self._threads):
+            yield from self._map(decode, range(first, min(end, first + 2 * self._threads)))
 
     def encoded(self, numbers: Sequence[int]) -> Iterator[EncodedFrame]:
         """Full resolution only: frames as they are stored, in the order of `numbers`, not decoded.
@@ -193,7 +198,8 @@ class LevelReader:
     def _batch_end(self, start: int, stop: int) -> int:
         parts = self._index.parts_at(self._level)
         sizes = self._index.lengths[:parts, start:stop].sum(axis=0, dtype=np.int64)
-        return start + max(1, int(np.searchsorted(np.cumsum(sizes), _BATCH_BYTES, side="right")))
+        most = _NEAR_BATCH_BYTES if self._near else _BATCH_BYTES
+        return start + max(1, int(np.searchsorted(np.cumsum(sizes), most, side="right")))
 
     def _held(self, spans: list[Span]) -> _Held:
         if len(spans) == 1:
@@ -231,15 +237,18 @@ class LevelReader:
         start, frames = 0, self.series.frames
         while start < frames:
             end = self._batch_end(start, frames)
-            held = self._held(self._index.spans(self._level, start, end))
-            for number in range(start, end):
-                parts = self._parts(number, held)
-                if self._level or self._index.lanes[number] != Lane.HTJ2K:
-                    yield self._decode(number, parts, None)
-                else:
-                    low, high = struct.unpack("<qq", self._index.params[number].tobytes())
-                    yield Codestream(b"".join(parts), low, high)
+            yield from self._stored_batch(start, end)
             start = end
+
+    def _stored_batch(self, start: int, end: int) -> Iterator[Codestream | Frame]:
+        held = self._held(self._index.spans(self._level, start, end))
+        for number in range(start, end):
+            parts = self._parts(number, held)
+            if self._level or self._index.lanes[number] != Lane.HTJ2K:
+                yield self._decode(number, parts, None)
+            else:
+                low, high = struct.unpack("<qq", self._index.params[number].tobytes())
+                yield Codestream(b"".join(parts), low, high)
 
 
 def verify_series(index: SeriesIndex, fetch: Fetch, threads: int = 1) -> None:

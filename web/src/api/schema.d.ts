@@ -192,6 +192,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/series/{uid}/cine": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Cine
+         * @description Frames of a series as an animated WebP: start to stop - 1, every step-th, or some evenly chosen.
+         *
+         *     Where neither is said, a long series is thinned, and the header Imarium-Notes (a JSON array of sentences)
+         *     tells so.
+         */
+        get: operations["cine_api_v1_series__uid__cine_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/series/{uid}/export": {
         parameters: {
             query?: never;
@@ -201,9 +224,10 @@ export interface paths {
         };
         /**
          * Export
-         * @description A series in a format; several files, and a folder, come as one zip.
+         * @description A series in a format, made while it is sent; several files, and a folder, come as one zip.
          *
-         *     What must be known of them is in the header Imarium-Notes, a JSON array of sentences.
+         *     What must be known of them is in the header Imarium-Notes, a JSON array of sentences; what shows only
+         *     while a zip is made is in the zip's comment, in the same form.
          */
         get: operations["export_api_v1_series__uid__export_get"];
         put?: never;
@@ -283,7 +307,7 @@ export interface paths {
         };
         /**
          * Thumbnail
-         * @description PNG of the middle frame with the default window.
+         * @description One frame as PNG, JPEG or WebP, with the series' own window unless another is given.
          */
         get: operations["thumbnail_api_v1_series__uid__thumbnail_get"];
         put?: never;
@@ -1342,6 +1366,62 @@ export interface operations {
             };
         };
     };
+    cine_api_v1_series__uid__cine_get: {
+        parameters: {
+            query?: {
+                /** @description Longer side in pixels; square pixels on the screen */
+                size?: number | null;
+                start?: number | null;
+                stop?: number | null;
+                step?: number | null;
+                /** @description So many, evenly chosen */
+                frames?: number | null;
+                /** @description By the time step, or 15 */
+                fps?: number | null;
+                /** @description CENTER,WIDTH in rescaled values, or auto: by the values themselves */
+                window?: string | null;
+                /** @description Allow sizes beyond the full resolution */
+                upsample?: boolean;
+                /** @description Of JPEG and WebP; 85 and 80 unless said */
+                quality?: number | null;
+            };
+            header?: {
+                "if-none-match"?: string | null;
+            };
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/webp": unknown;
+                };
+            };
+            /** @description Not Modified */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     export_api_v1_series__uid__export_get: {
         parameters: {
             query: {
@@ -1495,9 +1575,23 @@ export interface operations {
     thumbnail_api_v1_series__uid__thumbnail_get: {
         parameters: {
             query?: {
-                size?: number;
+                /** @description Longer side in pixels; square pixels on the screen */
+                size?: number | null;
+                /** @description The middle one unless said */
+                frame?: number | null;
+                /** @description CENTER,WIDTH in rescaled values, or auto: by the values themselves */
+                window?: string | null;
+                /** @description Allow sizes beyond the full resolution */
+                upsample?: boolean;
+                /** @description Else what Accept names */
+                format?: ("png" | "jpeg" | "webp") | null;
+                /** @description Of JPEG and WebP; 85 and 80 unless said */
+                quality?: number | null;
             };
-            header?: never;
+            header?: {
+                accept?: string | null;
+                "if-none-match"?: string | null;
+            };
             path: {
                 uid: string;
             };
@@ -1511,8 +1605,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "image/jpeg": unknown;
                     "image/png": unknown;
+                    "image/webp": unknown;
                 };
+            };
+            /** @description Not Modified */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Client Error */
             "4XX": {

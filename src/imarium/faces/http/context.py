@@ -14,6 +14,10 @@ from imarium.errors import AuthenticationError, IntegrityError, NotFoundError
 LARGEST = 1 << 31
 """Bound of every integer of a query; what lies beyond it overflows in the catalog."""
 
+OCTETS = "application/octet-stream"
+BINARY: dict[int | str, dict[str, object]] = {200: {"content": {OCTETS: {}}}}
+"""How OpenAPI is told of plain bytes."""
+
 
 def archive_of(request: Request) -> Archive:
     """The archive that the app serves."""

@@ -1,34 +1,24 @@
-"""Routes that deliver pixels: packs, indexes, decoded levels, thumbnails and exports."""
+"""Routes that deliver what is stored: packs, indexes, and the values of levels."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi.responses import FileResponse, Response, StreamingResponse
-from starlette.background import BackgroundTask
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response, StreamingResponse
 
 from imarium.archive import Archive
 from imarium.catalog import PackRecord
-from imarium.errors import InvalidRequestError
-from imarium.faces.http.context import LARGEST, ArchiveDep, PackDep, SeriesDep
+from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, PackDep, SeriesDep
 from imarium.faces.http.ranges import Multipart, parse_ranges
-from imarium.formats.delivery import download_name, gather
-from imarium.streaming import parse_window
 
 router = APIRouter(tags=["pixels"])
 
 _CHUNK_BYTES = 1 << 20
 _IMMUTABLE = "public, max-age=31536000, immutable"
-OCTETS = "application/octet-stream"
-BINARY: dict[int | str, dict[str, object]] = {200: {"content": {OCTETS: {}}}}
 
 
 @router.head("/packs/{prefix}/{name}", response_class=Response, include_in_schema=False)
@@ -124,78 +114,3 @@ def pixels(
     first = next(frames)  # damage is found here, while an error can still be answered
     size = reader.series.pixel_bytes // reader.series.frames * (end - start)
     return StreamingResponse(chain([first], frames), media_type=OCTETS, headers={"Content-Length": str(size)})
-
-
-@router.get(
-    "/series/{uid}/thumbnail", response_class=Response, responses={200: {"content": {"image/png": {}}}}
-)
-def thumbnail(
-    archive: ArchiveDep, record: SeriesDep, size: Annotated[int, Query(ge=1, le=1024)] = 128
-) -> Response:
-    """PNG of the middle frame with the default window."""
-    content = archive.streaming.thumbnail(record.series.uid, size)
-    return Response(content, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
-
-
-async def export_turn(request: Request) -> AsyncIterator[None]:
-    """A few exports at a time, until they are sent: what waits takes no thread, disk or processor."""
-    async with request.app.state.exports:
-        yield
-
-
-@router.get(
-    "/series/{uid}/export",
-    response_class=FileResponse,
-    responses=BINARY,
-    dependencies=[Depends(export_turn)],
-)
-def export(
-    archive: ArchiveDep,
-    record: SeriesDep,
-    format_name: Annotated[Literal["dicom", "nifti", "png", "npy", "ome-zarr"], Query(alias="format")],
-    level: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
-    size: str | None = None,
-    window: Annotated[str | None, Query(description="CENTER,WIDTH in rescaled values")] = None,
-    full_range: Annotated[bool, Query(description="PNG: 16-bit stored values, no window")] = False,
-    compress: Annotated[bool, Query(description="NIfTI: .nii.gz rather than .nii")] = True,
-    transfer_syntax: Annotated[
-        Literal["explicit", "htj2k"] | None, Query(description="DICOM: explicit unless said")
-    ] = None,
-    even: Annotated[
-        bool, Query(description="NIfTI, NPY, OME-Zarr: resample tilted or uneven slices to an even grid")
-    ] = False,
-) -> FileResponse:
-    """A series in a format; several files, and a folder, come as one zip.
-
-    What must be known of them is in the header Imarium-Notes, a JSON array of sentences.
-    """
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="export-", dir=archive.settings.scratch))
-    except OSError as error:
-        raise InvalidRequestError("the server has no room for the export") from error
-    notes: list[str] = []
-    try:
-        name = download_name(format_name, compress=compress)
-        files = archive.streaming.export(
-            record.series.uid,
-            format_name,
-            folder / name,
-            level=level,
-            size=size,
-            window=None if window is None else parse_window(window),
-            full_range=full_range,
-            transfer_syntax=transfer_syntax,
-            even=even,
-            report=notes.append,
-        )
-        target = gather(files, folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return FileResponse(
-        target,
-        filename=target.name,
-        media_type=OCTETS,
-        headers={"Imarium-Notes": json.dumps(notes)} if notes else None,
-        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
-    )
