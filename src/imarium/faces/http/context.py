@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -69,3 +69,9 @@ def known_pack(archive: ArchiveDep, prefix: str, name: str) -> Iterator[PackReco
 
 SeriesDep = Annotated[SeriesRecord, Depends(known_series)]
 PackDep = Annotated[PackRecord, Depends(known_pack)]
+
+
+async def export_turn(request: Request) -> AsyncIterator[None]:
+    """A few exports at a time, until they are sent: what waits takes no thread, memory or processor."""
+    async with request.app.state.exports:
+        yield

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response, StreamingResponse
 
-from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, SeriesDep
+from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, SeriesDep, export_turn
 from imarium.streaming import parse_window
 
 router = APIRouter(tags=["pixels"])
-
-
-async def export_turn(request: Request) -> AsyncIterator[None]:
-    """A few exports at a time, until they are sent: what waits takes no thread, memory or processor."""
-    async with request.app.state.exports:
-        yield
 
 
 @router.get(
