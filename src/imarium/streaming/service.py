@@ -25,6 +25,7 @@ from imarium.streaming.levels import LevelDetail, parse_size
 
 _INDEXES_HELD = 256
 _DIRECTORIES_HELD = 8
+_PACKS_HELD = 4096
 _VERIFIED_AT_ONCE = 8 << 20
 
 P = ParamSpec("P")
@@ -45,6 +46,7 @@ class Streaming:
     def __init__(self, settings: Settings, catalog: Catalog, store: ObjectStore) -> None:
         self._settings, self._catalog, self._store = settings, catalog, store
         self._index = lru_cache(_INDEXES_HELD)(self._read_index)
+        self._pack = lru_cache(_PACKS_HELD)(catalog.get_pack)
 
     # --- looking up ---------------------------------------------------------------------------------
 
@@ -66,6 +68,10 @@ class Streaming:
             LevelDetail(level, index.series.at_level(level), index.spans(level), index.level_bytes(level))
             for level in range(index.levels)
         ]
+
+    def pack(self, key: str) -> PackRecord:
+        """A pack by key, from memory if it was asked for lately: packs never change. Raises NotFoundError."""
+        return self._pack(key)
 
     def read_pack(self, key: str, start: int, stop: int) -> bytes:
         """Bytes of a pack as they are."""

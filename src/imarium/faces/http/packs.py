@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Annotated
 
@@ -10,14 +11,13 @@ import numpy as np
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from imarium.archive import Archive
-from imarium.catalog import PackRecord
-from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, PackDep, SeriesDep
+from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, SeriesDep
 from imarium.faces.http.ranges import Multipart, parse_ranges
+from imarium.faces.http.read_ahead import answer_of
+from imarium.pack import Span
 
 router = APIRouter(tags=["pixels"])
 
-_CHUNK_BYTES = 1 << 20
 _IMMUTABLE = "public, max-age=31536000, immutable"
 
 
@@ -29,8 +29,9 @@ _IMMUTABLE = "public, max-age=31536000, immutable"
 )
 def pack(
     archive: ArchiveDep,
-    record: PackDep,
     request: Request,
+    prefix: str,
+    name: str,
     range_header: Annotated[str | None, Header(alias="Range")] = None,
     if_none_match: Annotated[str | None, Header()] = None,
     if_range: Annotated[str | None, Header()] = None,
@@ -39,6 +40,7 @@ def pack(
 
     Packs never change.
     """
+    record = archive.streaming.pack(f"packs/{prefix}/{name}")
     etag = f'"{record.digest}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": _IMMUTABLE}
     if if_none_match is not None and etag in if_none_match:
@@ -50,42 +52,19 @@ def pack(
             return Response(status_code=416, headers={"Content-Range": f"bytes */{record.size}"})
     status = 200 if spans is None else 206
     media_type = OCTETS
+    pieces: Sequence[bytes | Span]
     if spans is not None and len(spans) > 1:
         answer = Multipart(spans, record.size, record.digest, OCTETS)
-        media_type, length = answer.content_type, answer.length
-        content = _several(archive, record, answer)
+        media_type, length, pieces = answer.content_type, answer.length, answer.pieces()
     else:
         start, stop = spans[0] if spans else (0, record.size)
         if spans:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{record.size}"
-        length = stop - start
-        content = _chunks(archive, record, start, stop)
+        length, pieces = stop - start, [(start, stop)]
     headers["Content-Length"] = str(length)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
-    if length <= _CHUNK_BYTES:
-        return Response(b"".join(content), status, headers, media_type)
-    return StreamingResponse(content, status, headers, media_type)
-
-
-def _chunks(archive: Archive, record: PackRecord, start: int, stop: int) -> Iterator[bytes]:
-    for first in range(start, stop, _CHUNK_BYTES):
-        yield archive.streaming.read_pack(record.key, first, min(stop, first + _CHUNK_BYTES))
-
-
-def _several(archive: Archive, record: PackRecord, answer: Multipart) -> Iterator[bytes]:
-    """The answer in few pieces: each costs a turn of a thread."""
-    waiting: list[bytes] = []
-    size = 0
-    for number, (start, stop) in enumerate(answer.spans):
-        waiting.append(answer.head(number))
-        for chunk in _chunks(archive, record, start, stop):
-            waiting.append(chunk)
-            size += len(chunk)
-            if size >= _CHUNK_BYTES:
-                yield b"".join(waiting)
-                waiting, size = [], 0
-    yield b"".join([*waiting, answer.tail])
+    return answer_of(partial(archive.streaming.read_pack, record.key), pieces, status, headers, media_type)
 
 
 @router.get("/series/{uid}/index", response_class=Response, responses=BINARY)
