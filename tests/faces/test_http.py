@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 
 from imarium.client import Client
 from imarium.errors import TransportError
-from imarium.faces.http import create_app, listening, packs
+from imarium.faces.http import create_app, listening, read_ahead
 from imarium.formats import outgoing
 from imarium.formats.delivery import scatter
 from imarium.pack import SeriesIndex
@@ -130,7 +130,7 @@ def test_the_number_of_ranges_is_bounded(http, stored):
 
 
 def test_large_answers_of_several_ranges_are_streamed(http, stored, monkeypatch):
-    monkeypatch.setattr(packs, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(read_ahead, "_CHUNK_BYTES", 64)
     url = http.get(f"/api/v1/series/{stored['dicom']}").json()["pack"]["url"]
     whole = http.get(url).content
     answer = http.get(url, headers={"Range": "bytes=0-999,2000-2999"})
