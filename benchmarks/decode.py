@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -15,6 +17,7 @@ from common import Row, options, report, scratch
 from imarium.codec import decompositions_for, encode_frames
 from imarium.pack import LevelReader, PackWriter
 from imarium.phantoms import ct_chest
+from imarium.store import open_local
 from imarium.testing import series_of
 
 
@@ -24,50 +27,64 @@ def seconds(task: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def stored(volume: np.ndarray, folder: Path) -> Callable[[int], np.ndarray]:
+    """Store a volume as a pack in a folder; what is given reads and decodes it on so many threads."""
+    frames, rows, columns = volume.shape
+    series = series_of(volume[0], frames=frames, uid="1.2.3")
+    depth = decompositions_for(rows, columns)
+    store = open_local(folder / "objects")
+    with PackWriter(folder) as writer:
+        index = writer.add(series, depth, encode_frames(volume, series, depth, 2), {})
+        store.put("pack", writer.finish().path)
+
+    def read(threads: int) -> np.ndarray:
+        many = partial(store.read_many, "pack")
+        reader = LevelReader(index, store.fetch("pack"), 0, threads, many, near=store.near)
+        return np.asarray(reader.volume())
+
+    return read
+
+
+def encoding(volume: np.ndarray, threads: int) -> None:
+    series = series_of(volume[0], frames=len(volume), uid="1.2.3")
+    for _ in encode_frames(volume, series, decompositions_for(*volume.shape[1:]), threads):
+        pass
+
+
+def bare(codestreams: Sequence[bytes], volume: np.ndarray, threads: int) -> None:
+    out = np.empty_like(volume)
+    with ThreadPoolExecutor(threads) as pool:
+        jobs = zip(codestreams, out, strict=True)
+        list(pool.map(lambda job: imagecodecs.htj2k_decode(job[0], out=job[1]), jobs))
+
+
 def main() -> None:
     arguments = options(__doc__ or "")
     frames, side, rounds = (16, 128, 2) if arguments.smoke else (128, 512, 9)
     cores = os.cpu_count() or 1
     volume = np.stack(list(ct_chest(frames, side, side).hounsfield()))
-    series = series_of(volume[0], frames=frames, uid="1.2.3")
     depth = decompositions_for(side, side)
-    with scratch() as folder, PackWriter(folder) as writer:
-        index = writer.add(series, depth, encode_frames(volume, series, depth, cores), {})
-        content = memoryview(writer.finish().path.read_bytes())
-
-    def fetch(start: int, stop: int) -> bytes:
-        return bytes(content[start:stop])
-
     codestreams = [
         bytes(imagecodecs.htj2k_encode(frame, resolutions=depth, reversible=True)) for frame in volume
     ]
-
-    def bare(threads: int) -> None:
-        out = np.empty_like(volume)
-        with ThreadPoolExecutor(threads) as pool:
-            jobs = zip(codestreams, out, strict=True)
-            list(pool.map(lambda job: imagecodecs.htj2k_decode(job[0], out=job[1]), jobs))
-
-    def ours(threads: int) -> None:
-        LevelReader(index, fetch, 0, threads).volume()
-
-    def encoding(threads: int) -> None:
-        for _ in encode_frames(volume, series, depth, threads):
-            pass
-
-    assert np.array_equal(LevelReader(index, fetch, 0, cores).volume(), volume)
     ratios: dict[int, list[float]] = {}
     scaling: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        for threads in sorted({1, cores}):
-            before = seconds(lambda threads=threads: bare(threads))  # type: ignore[misc]
-            whole = seconds(lambda threads=threads: ours(threads))  # type: ignore[misc]
-            after = seconds(lambda threads=threads: bare(threads))  # type: ignore[misc]
-            ratios.setdefault(threads, []).append((before + after) / 2 / whole)
-        for name, task in {"decode": ours, "encode and verify": encoding, "bare decode": bare}.items():
-            one = seconds(lambda task=task: task(1))  # type: ignore[misc]
-            two = seconds(lambda task=task: task(2))  # type: ignore[misc]
-            scaling.setdefault(name, []).append(one / two)
+    with scratch() as folder:
+        ours = stored(volume, folder)
+        assert np.array_equal(ours(cores), volume)
+        tasks: dict[str, Callable[[int], object]] = {
+            "decode": ours,
+            "encode and verify": partial(encoding, volume),
+            "bare decode": partial(bare, codestreams, volume),
+        }
+        for _ in range(rounds):
+            for threads in sorted({1, cores}):
+                before = seconds(partial(tasks["bare decode"], threads))
+                whole = seconds(partial(ours, threads))
+                after = seconds(partial(tasks["bare decode"], threads))
+                ratios.setdefault(threads, []).append((before + after) / 2 / whole)
+            for name, task in tasks.items():
+                scaling.setdefault(name, []).append(seconds(partial(task, 1)) / seconds(partial(task, 2)))
     rows = [
         Row(f"full volume, {threads} threads: speed of the bare codec's", statistics.median(values), "", 0.9)
         for threads, values in ratios.items()

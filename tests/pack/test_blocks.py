@@ -71,6 +71,26 @@ def test_a_level_is_one_range_a_block_and_the_full_level_one_in_all(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("level", "threads"), [(0, 1), (0, 2), (2, 2)])
+def test_from_near_by_threads_fetch_what_they_decode(tmp_path, level, threads):
+    index, fetch = opened(packed(tmp_path, 4), "1.2")
+    asked = []
+
+    def fetch_many(spans):
+        asked.extend(spans)
+        return [fetch(*span) for span in spans]
+
+    def fetch_one(start, stop):
+        asked.append((start, stop))
+        return fetch(start, stop)
+
+    near = LevelReader(index, fetch_one, level, threads, fetch_many, near=True).volume()
+    np.testing.assert_array_equal(near, LevelReader(index, fetch, level).volume())
+    # The frames 0 to 7 and the frames 8 to 10, each byte once.
+    assert sorted(asked) == sorted([*index.spans(level, 0, 8), *index.spans(level, 8, 11)])
+    assert sum(stop - start for start, stop in asked) == index.level_bytes(level)
+
+
 def test_parts_follow_one_another_block_by_block(tmp_path):
     index, _ = opened(packed(tmp_path, 4), "1.2")
     position = index.body[0]

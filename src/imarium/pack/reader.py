@@ -38,6 +38,10 @@ T = TypeVar("T")
 _SMALL_PIXELS = 128 * 128
 """Frames up to this size decode faster on one thread than several threads can take turns."""
 
+_RUN_FRAMES = 8
+"""Frames that one thread fetches and decodes before it takes the next ones, where ranges cost little: they
+are decoded while they are still in the processor's cache, and no thread waits for one that fetches all."""
+
 _BATCH_BYTES = 32 << 20
 """Encoded bytes that an iteration over frames reads at once."""
 
@@ -91,11 +95,18 @@ class LevelReader:
         level: int,
         threads: int = 1,
         fetch_many: FetchMany | None = None,
+        *,
+        near: bool = False,
     ) -> None:
-        """`fetch_many` is used for several ranges at once; without it they are fetched one by one."""
+        """`fetch_many` is used for several ranges at once; without it they are fetched one by one.
+
+        `near` says that a range costs next to nothing, as on a local disk: threads then fetch what they
+        decode.
+        """
         index.check_level(level)
         self._fetch_many: FetchMany = fetch_many or (lambda spans: [fetch(*span) for span in spans])
         self._index, self._fetch, self._level, self._threads = index, fetch, level, threads
+        self._near = near
         self.series: Series = index.series.at_level(level)
         if self.series.rows * self.series.columns <= _SMALL_PIXELS:
             self._threads = 1
@@ -103,15 +114,20 @@ class LevelReader:
     def volume(self) -> Volume:
         """All frames, decoded on all threads into one array of `volume_shape`.
 
-        Read with one fetch if the series is one block, else with one fetch of several ranges.
+        Read with one fetch if the series is one block, else with one fetch of several ranges; from near by
+        with one a few frames.
         """
-        held = self._held(self._index.spans(self._level))
-        array = np.empty((self.series.frames, *self.series.frame_shape), np.dtype(self.series.dtype))
+        frames = self.series.frames
+        whole = None if self._near else self._held(self._index.spans(self._level))
+        array = np.empty((frames, *self.series.frame_shape), np.dtype(self.series.dtype))
 
-        def decode(number: int) -> None:
-            self._decode(number, self._parts(number, held), array[number])
+        def decode(start: int, stop: int) -> None:
+            held = whole or self._held(self._index.spans(self._level, start, stop))
+            for number in range(start, stop):
+                self._decode(number, self._parts(number, held), array[number])
 
-        for _ in self._map(decode, range(self.series.frames)):
+        step = _RUN_FRAMES if self._near else 1
+        for _ in self._map(lambda first: decode(first, min(first + step, frames)), range(0, frames, step)):
             pass
         return Volume.wrap(array.reshape(self.series.volume_shape), self.series)
 

@@ -84,6 +84,7 @@ class Streaming:
             level,
             self._settings.threads,
             lambda spans: self._store.read_many(key, spans),
+            near=self._store.near,
         )
 
     def volume(self, uid: str, level: int = 0) -> Volume:

@@ -27,6 +27,8 @@ class StoreConformance:
         assert store.read("packs/ab/abc.imp", 250, 260) == content[250:260]
         assert store.fetch("packs/ab/abc.imp")(1, 3) == content[1:3]
         assert store.read("packs/ab/abc.imp", 5, 5) == b""
+        spans = [(0, 7), (250, 260), (25_000, len(content))]
+        assert store.read_many("packs/ab/abc.imp", spans) == [content[a:b] for a, b in spans]
 
     def test_writing_the_same_twice_changes_nothing(self, store: ObjectStore, tmp_path: Path) -> None:
         """Keys hold a digest of the content."""
@@ -50,5 +52,7 @@ class StoreConformance:
         """NotFoundError, not an empty answer."""
         with pytest.raises(NotFoundError):
             store.read("packs/no/thing.imp", 0, 10)
+        with pytest.raises(NotFoundError):
+            store.read_many("packs/no/thing.imp", [(0, 1), (5, 10)])
         with pytest.raises(NotFoundError):
             store.size("packs/no/thing.imp")

@@ -84,7 +84,7 @@ def rewrapped(stream: Codestream, bits: int, *, signed: bool) -> bytes | None:
     start = bytearray(stream.data[: head.tiles])
     if signed:
         _put_precision(start, head, bits, signed=True)
-        return bytes(start) + stream.data[head.tiles :]
+        return b"".join([start, memoryview(stream.data)[head.tiles :]])
     if start[head.transform] and stream.high - stream.low > htj2k.INT16_BOUND:
         return None  # colour differences could overflow
     return _unsigned(stream.data, start, head, bits)
@@ -139,7 +139,7 @@ def _unsigned(data: bytes, start: bytearray, head: _Head, bits: int) -> bytes | 
         return None
     start[head.transform] = coloured
     _put_precision(start, head, bits, signed=False)
-    return b"".join([start, part, data[head.tiles + length :]])
+    return b"".join([start, part, memoryview(data)[head.tiles + length :]])
 
 
 def _without_detail(base: NDArray[np.int16]) -> NDArray[np.int16]:
