@@ -56,8 +56,10 @@ def test_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    (found,) = to_send([tmp_path / "none"])
-    assert isinstance(found, Refusal)
+    for path in (tmp_path / "none", tmp_path / ("x" * 300)):
+        (found,) = to_send([path])
+        assert isinstance(found, Refusal)
+        assert folders_of([path]) == [tmp_path]
 
 
 def test_folders(tmp_path: Path) -> None:

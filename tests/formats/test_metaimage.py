@@ -23,12 +23,13 @@ from imarium.errors import (
     RefusedFileError,
     UnsupportedFileError,
 )
-from imarium.formats.base import ReadContext, Refusal
+from imarium.formats.base import ReadContext
 from imarium.formats.metaimage import HEADER, MetaImageReader
 from imarium.formats.nifti import NiftiWriter
 from imarium.model import Rendition, SourceSeries
 from imarium.model.geometry import LPS_TO_RAS
 from imarium.settings import Limits
+from imarium.testing.reading import Reading, affine_of, volume_of
 
 TYPES = {
     "MET_CHAR": "int8", "MET_UCHAR": "uint8", "MET_SHORT": "int16", "MET_USHORT": "uint16",
@@ -43,28 +44,7 @@ def context(tmp_path: Path) -> ReadContext:
     return ReadContext(Limits(), tmp_path / "scratch")
 
 
-def _one(path: Path, context: ReadContext) -> SourceSeries | Refusal:
-    (found,) = MetaImageReader().read([path], context)
-    return found
-
-
-def _read(path: Path, context: ReadContext) -> SourceSeries:
-    found = _one(path, context)
-    assert isinstance(found, SourceSeries), found
-    return found
-
-
-def _refused(path: Path, context: ReadContext, kind: type[ImariumError], words: str) -> None:
-    found = _one(path, context)
-    assert isinstance(found, Refusal)
-    assert type(found.error) is kind, found
-    assert words in str(found.error)
-
-
-def _volume(source: SourceSeries) -> np.ndarray[Any, Any]:
-    frames = list(source.read_frames())
-    assert all(frame.dtype.isnative and frame.flags.c_contiguous for frame in frames)
-    return np.stack(frames).reshape(source.series.volume_shape)
+READING = Reading(MetaImageReader())
 
 
 def _header(**fields: Any) -> bytes:
@@ -87,14 +67,6 @@ def _file(tmp_path: Path, content: bytes, name: str = "a.mha") -> Path:
     path = tmp_path / name
     path.write_bytes(content)
     return path
-
-
-def _affine_of(image: Any) -> np.ndarray[Any, Any]:
-    affine = np.eye(4)
-    directions = np.array(image.GetDirection()).reshape(3, 3)
-    affine[:3, :3] = directions * np.array(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    return LPS_TO_RAS @ affine
 
 
 @pytest.mark.parametrize("encoding", ["raw", "zlib", "gzip", "text"])
@@ -122,9 +94,9 @@ def test_every_type_encoding_and_byte_order(
         case _:
             data = raw
     path = _file(tmp_path, _header(**fields) + data)
-    source = _read(path, context)
+    source = READING.read(path, context)
     assert source.series.dtype == dtype.name
-    ours = _volume(source)
+    ours = volume_of(source)
     assert ours.tobytes() == values.tobytes()
     if encoding in ("raw", "zlib"):
         theirs = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
@@ -144,9 +116,9 @@ def test_what_simpleitk_writes(compress: bool, suffix: str, context: ReadContext
     path = tmp_path / f"image{suffix}"
     SimpleITK.WriteImage(image, str(path), compress)
     assert MetaImageReader().recognises(path, path.read_bytes()[:4096])
-    source = _read(path, context)
-    assert np.array_equal(_volume(source), values)
-    assert np.allclose(np.asarray(source.series.affine), _affine_of(image), rtol=0, atol=1e-12)
+    source = READING.read(path, context)
+    assert np.array_equal(volume_of(source), values)
+    assert np.allclose(np.asarray(source.series.affine), affine_of(image), rtol=0, atol=1e-12)
     assert source.series.notes == ()
     beside = MetaImageReader().companions(path)
     assert len(beside) == (suffix == ".mhd")
@@ -157,7 +129,7 @@ def test_what_simpleitk_writes(compress: bool, suffix: str, context: ReadContext
     out = tmp_path / "out.nii"
     rendition = Rendition(source.series, source.series, source.read_frames(), source.attachments)
     assert NiftiWriter().write(rendition, out) == [out]
-    assert np.allclose(nib.load(out).affine, _affine_of(image), atol=1e-6)
+    assert np.allclose(nib.load(out).affine, affine_of(image), atol=1e-6)
     assert np.array_equal(np.asanyarray(nib.load(out).dataobj).T, values)
 
 
@@ -168,9 +140,9 @@ def test_real_voxels_through_simpleitk(shared_data: Path, context: ReadContext, 
     image = SimpleITK.ReadImage(str(origin))
     path = tmp_path / "chest.mha"
     SimpleITK.WriteImage(image, str(path), True)
-    source = _read(path, context)
-    assert np.array_equal(_volume(source), SimpleITK.GetArrayFromImage(image))
-    assert np.allclose(np.asarray(source.series.affine), _affine_of(image), rtol=0, atol=1e-9)
+    source = READING.read(path, context)
+    assert np.array_equal(volume_of(source), SimpleITK.GetArrayFromImage(image))
+    assert np.allclose(np.asarray(source.series.affine), affine_of(image), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
@@ -179,14 +151,14 @@ def test_channels(channels: int, dtype: str, context: ReadContext, tmp_path: Pat
     values = np.random.default_rng(3).integers(0, 99, (3, 4, 5, channels)).astype(dtype)
     path = tmp_path / "a.mha"
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values, isVector=True), str(path), channels == 6)
-    source = _read(path, context)
+    source = READING.read(path, context)
     if dtype == "uint8" and channels in (3, 4):
         assert (source.series.samples, source.series.photometric) == (channels, "RGB")
-        assert np.array_equal(_volume(source), values)
+        assert np.array_equal(volume_of(source), values)
     else:
         assert source.series.samples == 1
         assert source.series.dimensions == (channels, 3)
-        assert np.array_equal(_volume(source), np.moveaxis(values, -1, 0))
+        assert np.array_equal(volume_of(source), np.moveaxis(values, -1, 0))
 
 
 @pytest.mark.parametrize(
@@ -198,9 +170,9 @@ def test_dimensions(
     values = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
     path = tmp_path / "a.mha"
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values, isVector=False), str(path))
-    source = _read(path, context)
+    source = READING.read(path, context)
     assert source.series.dimensions == dimensions
-    assert np.array_equal(_volume(source), values.reshape(source.series.volume_shape))
+    assert np.array_equal(volume_of(source), values.reshape(source.series.volume_shape))
     assert np.array_equal(np.asarray(source.series.affine), LPS_TO_RAS)
 
 
@@ -209,15 +181,15 @@ def test_geometry_and_facts(context: ReadContext, tmp_path: Path) -> None:
     fields: dict[str, Any] = {"Rotation": "0 1 0 0 0 1 1 0 0", "Position": "1 2 3"}
     fields |= {"ElementSpacing": None, "ElementSize": "0.5 0.75 2", "Modality": "MET_MOD_CT"}
     fields |= {"ElementToIntensityFunctionSlope": 2, "ElementToIntensityFunctionOffset": -1024}
-    series = _read(_file(tmp_path, _header(**fields) + data), context).series
+    series = READING.read(_file(tmp_path, _header(**fields) + data), context).series
     expected = LPS_TO_RAS @ [[0, 0, 2, 1], [0.5, 0, 0, 2], [0, 0.75, 0, 3], [0, 0, 0, 1]]
     assert np.array_equal(np.asarray(series.affine), expected)
     assert (series.modality, series.rescale_slope, series.rescale_intercept) == ("CT", 2, -1024)
-    series = _read(_file(tmp_path, _header(**fields, DistanceUnits="cm") + data), context).series
+    series = READING.read(_file(tmp_path, _header(**fields, DistanceUnits="cm") + data), context).series
     assert np.allclose(np.asarray(series.affine)[:3], expected[:3] * 10)
-    series = _read(_file(tmp_path, _header(ElementSpacing=None) + data), context).series
+    series = READING.read(_file(tmp_path, _header(ElementSpacing=None) + data), context).series
     assert series.affine is None
-    series = _read(_file(tmp_path, _header(TransformMatrix="0 " * 9) + data), context).series
+    series = READING.read(_file(tmp_path, _header(TransformMatrix="0 " * 9) + data), context).series
     assert series.affine is None
     assert "position is unknown" in series.notes[-1]
 
@@ -227,13 +199,13 @@ def test_header_size(context: ReadContext, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"12345" + data)
     for size in (5, -1):
         path = _file(tmp_path, _header(HeaderSize=size, ElementDataFile="data"), "a.mhd")
-        assert np.array_equal(_volume(_read(path, context)), VALUES)
+        assert np.array_equal(volume_of(READING.read(path, context)), VALUES)
         assert np.array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))), VALUES)
     path = _file(tmp_path, _header(HeaderSize=-1) + b"between" + data)
-    assert np.array_equal(_volume(_read(path, context)), VALUES)
+    assert np.array_equal(volume_of(READING.read(path, context)), VALUES)
     path = _file(tmp_path, _header(HeaderSize=500).ljust(500, b" ") + data)
-    assert np.array_equal(_volume(_read(path, context)), VALUES)
-    _refused(_file(tmp_path, _header(HeaderSize=5) + data), context, CorruptFileError, "HeaderSize")
+    assert np.array_equal(volume_of(READING.read(path, context)), VALUES)
+    READING.refused(_file(tmp_path, _header(HeaderSize=5) + data), context, CorruptFileError, "HeaderSize")
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -261,8 +233,8 @@ def test_several_data_files(
     content = _header(CompressedData=compressed, ElementDataFile=data_file)
     content += "".join(f"{name}\n" for name in names).encode() if listed else b""
     path = _file(tmp_path, content, "a.mhd")
-    source = _read(path, context)
-    assert np.array_equal(_volume(source), VALUES)
+    source = READING.read(path, context)
+    assert np.array_equal(volume_of(source), VALUES)
     assert MetaImageReader().companions(path) == tuple(tmp_path / name for name in names)
     assert [file.path for file in source.files] == [path, *(tmp_path / name for name in names)]
     assert source.attachments[HEADER] == content
@@ -271,7 +243,7 @@ def test_several_data_files(
         last.write_bytes(last.read_bytes()[::-1])
         with pytest.raises(CorruptFileError, match="changed"):
             list(source.read_frames())
-        assert _read(path, context).series.uid != source.series.uid
+        assert READING.read(path, context).series.uid != source.series.uid
 
 
 @pytest.mark.parametrize(
@@ -304,7 +276,7 @@ def test_data_files_that_are_refused(
     (folder / "y").write_bytes(b"y")
     os.mkfifo(folder / "pipe")
     path = _file(folder, _header(ElementDataFile=data_file), "a.mhd")
-    _refused(path, context, kind, words)
+    READING.refused(path, context, kind, words)
     if words != "truncated":
         with pytest.raises(kind):
             MetaImageReader().companions(path)
@@ -314,7 +286,7 @@ def test_data_files_that_are_refused(
 def test_sizes_beyond_reason_are_not_used(size: str, context: ReadContext, tmp_path: Path) -> None:
     """Lengths whose squares overflow or vanish would make facts that are no numbers."""
     header = _header(ElementSpacing=f"{size} 1 {size}")
-    series = _read(_file(tmp_path, header + VALUES.tobytes()), context).series
+    series = READING.read(_file(tmp_path, header + VALUES.tobytes()), context).series
     assert series.affine is None
     assert any("plausible" in note for note in series.notes)
 
@@ -365,13 +337,13 @@ BAD = {name: rest for name, *rest in _bad_files()}
 @pytest.mark.parametrize("name", BAD)
 def test_bad_files_are_refused(name: str, context: ReadContext, tmp_path: Path) -> None:
     content, kind, words = BAD[name]
-    _refused(_file(tmp_path, content), context, kind, words)
+    READING.refused(_file(tmp_path, content), context, kind, words)
     assert not context.scratch.exists() or list(context.scratch.iterdir()) == []
 
 
 def test_long_headers_and_missing_files(context: ReadContext, tmp_path: Path) -> None:
-    _refused(_file(tmp_path, b"a = b\n" * 1_000_000), context, LimitExceededError, "header")
-    _refused(tmp_path / "nothing", context, RefusedFileError, "No such file")
+    READING.refused(_file(tmp_path, b"a = b\n" * 1_000_000), context, LimitExceededError, "header")
+    READING.refused(tmp_path / "nothing", context, RefusedFileError, "No such file")
     with pytest.raises(RefusedFileError, match="No such file"):
         MetaImageReader().companions(tmp_path / "nothing")
 

@@ -30,6 +30,7 @@ from imarium.formats.nrrd import HEADER, NrrdReader, key_values
 from imarium.model import Rendition, SourceSeries
 from imarium.model.geometry import LPS_TO_RAS
 from imarium.settings import Limits
+from imarium.testing.reading import Reading, affine_of, volume_of
 
 TYPES = {
     "signed char": "int8", "uchar": "uint8", "unsigned char": "uint8", "short": "int16", "ushort": "uint16",
@@ -43,28 +44,7 @@ def context(tmp_path: Path) -> ReadContext:
     return ReadContext(Limits(), tmp_path / "scratch")
 
 
-def _one(path: Path, context: ReadContext) -> SourceSeries | Refusal:
-    (found,) = NrrdReader().read([path], context)
-    return found
-
-
-def _read(path: Path, context: ReadContext) -> SourceSeries:
-    found = _one(path, context)
-    assert isinstance(found, SourceSeries), found
-    return found
-
-
-def _refused(path: Path, context: ReadContext, kind: type[ImariumError], words: str) -> None:
-    found = _one(path, context)
-    assert isinstance(found, Refusal)
-    assert type(found.error) is kind, found
-    assert words in str(found.error)
-
-
-def _volume(source: SourceSeries) -> np.ndarray[Any, Any]:
-    frames = list(source.read_frames())
-    assert all(frame.dtype.isnative and frame.flags.c_contiguous for frame in frames)
-    return np.stack(frames).reshape(source.series.volume_shape)
+READING = Reading(NrrdReader())
 
 
 def _header(**fields: Any) -> bytes:
@@ -90,14 +70,6 @@ def _file(tmp_path: Path, content: bytes, name: str = "a.nrrd") -> Path:
     return path
 
 
-def _affine_of(image: Any) -> np.ndarray[Any, Any]:
-    affine = np.eye(4)
-    directions = np.array(image.GetDirection()).reshape(3, 3)
-    affine[:3, :3] = directions * np.array(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    return LPS_TO_RAS @ affine
-
-
 @pytest.mark.parametrize("name", ["CTChest4.nrrd", "Segmentation.seg.nrrd"])
 def test_real_files_equal_simpleitk(
     name: str, shared_data: Path, context: ReadContext, tmp_path: Path
@@ -106,13 +78,13 @@ def test_real_files_equal_simpleitk(
     if not path.exists():
         pytest.skip(f"{name} is not there")
     assert NrrdReader().recognises(path, path.read_bytes()[:4096])
-    source = _read(path, context)
+    source = READING.read(path, context)
     image = SimpleITK.ReadImage(str(path))
     expected = SimpleITK.GetArrayFromImage(image)
-    ours = _volume(source)
+    ours = volume_of(source)
     assert ours.dtype == expected.dtype
     assert np.array_equal(ours, expected)
-    assert np.allclose(np.asarray(source.series.affine), _affine_of(image), rtol=0, atol=1e-9)
+    assert np.allclose(np.asarray(source.series.affine), affine_of(image), rtol=0, atol=1e-9)
     assert source.series.label_map == (name == "Segmentation.seg.nrrd")
     assert path.read_bytes().startswith(source.attachments[HEADER])
     assert source.attachments[HEADER].endswith(b"\n\n")
@@ -149,9 +121,9 @@ def test_every_type_encoding_and_byte_order(
         case _:
             data = ",\n ".join(repr(value.item()) for value in values).encode()
     path = _file(tmp_path, _header(type=kind, encoding=encoding, endian=endian) + data)
-    source = _read(path, context)
+    source = READING.read(path, context)
     assert source.series.dtype == dtype.name
-    assert _volume(source).tobytes() == values.tobytes()
+    assert volume_of(source).tobytes() == values.tobytes()
     assert source.series.notes == ("the size of voxels is not given: the volume's position is unknown",)
     assert not context.scratch.exists() or list(context.scratch.iterdir()) == []
 
@@ -167,16 +139,16 @@ def test_what_simpleitk_writes(compress: bool, suffix: str, context: ReadContext
     image.SetDirection(turn.ravel())
     path = tmp_path / f"image{suffix}"
     SimpleITK.WriteImage(image, str(path), compress)
-    source = _read(path, context)
-    assert np.array_equal(_volume(source), values)
-    assert np.allclose(np.asarray(source.series.affine), _affine_of(image), rtol=0, atol=1e-12)
+    source = READING.read(path, context)
+    assert np.array_equal(volume_of(source), values)
+    assert np.allclose(np.asarray(source.series.affine), affine_of(image), rtol=0, atol=1e-12)
     beside = NrrdReader().companions(path)
     assert len(beside) == (suffix == ".nhdr")
     assert [file.path for file in source.files] == [path, *beside]
     out = tmp_path / "out.nii"
     rendition = Rendition(source.series, source.series, source.read_frames(), source.attachments)
     assert NiftiWriter().write(rendition, out) == [out]
-    assert np.allclose(nib.load(out).affine, _affine_of(image), atol=1e-6)
+    assert np.allclose(nib.load(out).affine, affine_of(image), atol=1e-6)
     assert np.array_equal(np.asanyarray(nib.load(out).dataobj).T, values)
 
 
@@ -196,7 +168,7 @@ def test_spaces(fields: dict[str, Any], to_lps: Any, context: ReadContext, tmp_p
     vectors = np.array([[0.5, 0.1, 0], [-0.1, 0.75, 0.2], [0, -0.2, 2]])
     directions = " ".join(f"({x},{y},{z})" for x, y, z in vectors)
     content = _header(**fields, space_directions=directions, space_origin="(10, -20, 30)") + VALUES.tobytes()
-    source = _read(_file(tmp_path, content), context)
+    source = READING.read(_file(tmp_path, content), context)
     expected = np.eye(4)
     expected[:3, :3] = to_lps @ vectors.T
     expected[:3, 3] = to_lps @ [10, -20, 30]
@@ -204,17 +176,17 @@ def test_spaces(fields: dict[str, Any], to_lps: Any, context: ReadContext, tmp_p
     assumed = any("assumed" in note for note in source.series.notes)
     assert assumed == ("space" not in fields)
     microns = content.replace(b"endian:", b'space units: "um" "um" "um"\nendian:')
-    small = _read(_file(tmp_path, microns), context)
+    small = READING.read(_file(tmp_path, microns), context)
     assert np.allclose(np.asarray(small.series.affine)[:3], (LPS_TO_RAS @ expected)[:3] / 1000)
 
 
 def test_spacings_alone(context: ReadContext, tmp_path: Path) -> None:
     path = _file(tmp_path, _header(spacings="0.5 0.75 2") + VALUES.tobytes())
-    source = _read(path, context)
-    assert np.array_equal(np.asarray(source.series.affine), _affine_of(SimpleITK.ReadImage(str(path))))
+    source = READING.read(path, context)
+    assert np.array_equal(np.asarray(source.series.affine), affine_of(SimpleITK.ReadImage(str(path))))
     assert "assumed" in source.series.notes[0]
     for spacings in ("0.5 nan 2", "0.5 0 2"):
-        source = _read(_file(tmp_path, _header(spacings=spacings) + VALUES.tobytes()), context)
+        source = READING.read(_file(tmp_path, _header(spacings=spacings) + VALUES.tobytes()), context)
         assert source.series.affine is None
         assert "position is unknown" in source.series.notes[-1]
 
@@ -257,20 +229,20 @@ def test_axes(
     fields = {"kinds": kinds, "type": dtype, "dimension": len(sizes), "sizes": " ".join(map(str, sizes))}
     data = gzip.compress(values.tobytes()) if packed else values.tobytes()
     path = _file(tmp_path, _header(**fields, encoding="gzip" if packed else "raw") + data)
-    source = _read(path, context)
+    source = READING.read(path, context)
     series = source.series
     assert (series.dimensions, series.samples) == (dimensions, samples)
     assert series.photometric == ("RGB" if samples > 1 else "MONOCHROME2")
     expected = values.T.transpose(order).T.reshape(series.volume_shape)
-    assert np.array_equal(_volume(source), expected)
+    assert np.array_equal(volume_of(source), expected)
 
 
 def test_vectors_of_slicer_equal_simpleitk(context: ReadContext, tmp_path: Path) -> None:
     values = np.random.default_rng(3).normal(size=(3, 4, 5, 6)).astype(np.float32)
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values, isVector=True), str(tmp_path / "a.nrrd"), True)
-    source = _read(tmp_path / "a.nrrd", context)
+    source = READING.read(tmp_path / "a.nrrd", context)
     assert source.series.dimensions == (6, 3)
-    assert np.array_equal(_volume(source), np.moveaxis(values, -1, 0))
+    assert np.array_equal(volume_of(source), np.moveaxis(values, -1, 0))
     assert np.array_equal(np.asarray(source.series.affine), LPS_TO_RAS)
     for one, other in zip(source.read_frames(), source.read_frames(), strict=True):
         assert np.array_equal(one, other)
@@ -280,10 +252,10 @@ def test_time(context: ReadContext, tmp_path: Path) -> None:
     values = np.zeros((2, 3, 4, 5), "<i2")
     fields = {"dimension": 4, "sizes": "5 4 3 2", "kinds": "domain domain domain time"}
     fields |= {"spacings": "1 1 1 250", "units": '"mm" "mm" "mm" "ms"'}
-    series = _read(_file(tmp_path, _header(**fields) + values.tobytes()), context).series
+    series = READING.read(_file(tmp_path, _header(**fields) + values.tobytes()), context).series
     assert series.time_step == 0.25
     fields |= {"units": None}
-    series = _read(_file(tmp_path, _header(**fields) + values.tobytes()), context).series
+    series = READING.read(_file(tmp_path, _header(**fields) + values.tobytes()), context).series
     assert series.time_step is None
     assert any("unit of time" in note for note in series.notes)
 
@@ -292,7 +264,7 @@ def test_segmentations(context: ReadContext, tmp_path: Path) -> None:
     def labels(*pairs: str, kind: str = "uchar") -> bool:
         lines = "\n".join(["NRRD0004", *pairs, f"type: {kind}", "dimension: 2", "sizes: 2 2"])
         content = f"{lines}\nendian: little\nencoding: raw\n\n".encode() + bytes(16)
-        return _read(_file(tmp_path, content, "b.seg.nrrd"), context).series.label_map
+        return READING.read(_file(tmp_path, content, "b.seg.nrrd"), context).series.label_map
 
     assert labels("Segment0_ID:=Segment_1")
     assert not labels("Segment0_ID:=Segment_1", kind="float")
@@ -307,16 +279,16 @@ def test_line_and_byte_skip(context: ReadContext, tmp_path: Path) -> None:
         (b"anything\n" + data, {"byte_skip": -1}),
         (b"line\n" + gzip.compress(b"12" + data), {"line_skip": 1, "byte_skip": 2, "encoding": "gzip"}),
     ):
-        attached = _read(_file(tmp_path, _header(**fields) + content), context)
-        assert np.array_equal(_volume(attached), VALUES)
+        attached = READING.read(_file(tmp_path, _header(**fields) + content), context)
+        assert np.array_equal(volume_of(attached), VALUES)
         assert not any("left out" in note for note in attached.series.notes)
         (tmp_path / "data").write_bytes(content)
         header = _header(**fields, data_file="data")
-        detached = _read(_file(tmp_path, header, "a.nhdr"), context)
-        assert np.array_equal(_volume(detached), VALUES)
+        detached = READING.read(_file(tmp_path, header, "a.nhdr"), context)
+        assert np.array_equal(volume_of(detached), VALUES)
         assert detached.series.uid != attached.series.uid
-    tail = _read(_file(tmp_path, _header() + data + b"tail"), context)
-    assert np.array_equal(_volume(tail), VALUES)
+    tail = READING.read(_file(tmp_path, _header() + data + b"tail"), context)
+    assert np.array_equal(volume_of(tail), VALUES)
     assert "4 bytes after the last value are left out" in tail.series.notes
 
 
@@ -345,8 +317,8 @@ def test_several_data_files(
     content = _header(encoding=encoding, data_file=data_file)[:-1]
     content += "".join(f"{name}\n" for name in names).encode() if trailing else b""
     path = _file(tmp_path, content, "a.nhdr")
-    source = _read(path, context)
-    assert np.array_equal(_volume(source), VALUES)
+    source = READING.read(path, context)
+    assert np.array_equal(volume_of(source), VALUES)
     assert NrrdReader().companions(path) == tuple(tmp_path / name for name in names)
     assert [file.path for file in source.files] == [path, *(tmp_path / name for name in names)]
     assert source.attachments[HEADER] == content
@@ -355,7 +327,7 @@ def test_several_data_files(
         last.write_bytes(last.read_bytes()[::-1])
         with pytest.raises(CorruptFileError, match="changed"):
             list(source.read_frames())
-        assert _read(path, context).series.uid != source.series.uid
+        assert READING.read(path, context).series.uid != source.series.uid
 
 
 @pytest.mark.parametrize(
@@ -394,8 +366,8 @@ def test_data_files_that_are_refused(
     (folder / "y").write_bytes(b"y")
     os.mkfifo(folder / "pipe")
     path = _file(folder, _header(data_file=data_file), "a.nhdr")
-    _refused(path, context, kind, words)
-    found = _one(path, context)
+    READING.refused(path, context, kind, words)
+    found = READING.one(path, context)
     assert isinstance(found, Refusal)
     assert "secret" not in str(found.error)
     if words != "truncated":
@@ -408,7 +380,7 @@ def test_a_linked_header_reads_beside_its_link(context: ReadContext, tmp_path: P
     (tmp_path / "linked").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "data").write_bytes(VALUES.tobytes())
     _file(tmp_path / "real", _header(data_file="data"), "a.nhdr")
-    assert np.array_equal(_volume(_read(tmp_path / "linked" / "a.nhdr", context)), VALUES)
+    assert np.array_equal(volume_of(READING.read(tmp_path / "linked" / "a.nhdr", context)), VALUES)
 
 
 @pytest.mark.parametrize("size", ["1e300", "1e160", "1e-200", "1e12"])
@@ -416,7 +388,7 @@ def test_sizes_beyond_reason_are_not_used(size: str, context: ReadContext, tmp_p
     """Lengths whose squares overflow or vanish would make facts that are no numbers."""
     directions = f"({size},0,0) (0,{size},0) (0,0,{size})"
     for fields in ({"space": "LPS", "space_directions": directions}, {"spacings": f"{size} 1 {size}"}):
-        series = _read(_file(tmp_path, _header(**fields) + VALUES.tobytes()), context).series
+        series = READING.read(_file(tmp_path, _header(**fields) + VALUES.tobytes()), context).series
         assert series.affine is None
         assert any("plausible" in note for note in series.notes)
 
@@ -486,14 +458,14 @@ BAD = {name: rest for name, *rest in _bad_files()}
 @pytest.mark.parametrize("name", BAD)
 def test_bad_files_are_refused(name: str, context: ReadContext, tmp_path: Path) -> None:
     content, kind, words = BAD[name]
-    _refused(_file(tmp_path, content), context, kind, words)
+    READING.refused(_file(tmp_path, content), context, kind, words)
     assert not context.scratch.exists() or list(context.scratch.iterdir()) == []
 
 
 def test_long_headers_and_missing_files(context: ReadContext, tmp_path: Path) -> None:
     content = _header().replace(b"# a comment", b"a:=b\n" * 1_000_000)
-    _refused(_file(tmp_path, content), context, LimitExceededError, "header")
-    _refused(tmp_path / "nothing", context, RefusedFileError, "No such file")
+    READING.refused(_file(tmp_path, content), context, LimitExceededError, "header")
+    READING.refused(tmp_path / "nothing", context, RefusedFileError, "No such file")
     with pytest.raises(RefusedFileError, match="No such file"):
         NrrdReader().companions(tmp_path / "nothing")
 

@@ -19,6 +19,7 @@ from imarium.formats.raster import PngReader
 from imarium.formats.scanlines import _images, check_scan_lines
 from imarium.model import SourceSeries
 from imarium.settings import Limits
+from imarium.testing.png_files import MAGIC, make_chunk
 
 KINDS = [(0, depth) for depth in (1, 2, 4, 8, 16)] + [
     (colour, depth) for colour in (2, 4, 6) for depth in (8, 16)
@@ -26,17 +27,13 @@ KINDS = [(0, depth) for depth in (1, 2, 4, 8, 16)] + [
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def _png(
     columns: int, rows: int, colour: int, depth: int, interlace: int, packed: bytes, cut: int = 0
 ) -> bytes:
     """A PNG with its data in two IDAT chunks."""
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, depth, colour, 0, 0, interlace))
-    data = _chunk(b"IDAT", packed[:cut]) + _chunk(b"IDAT", packed[cut:])
-    return b"\x89PNG\r\n\x1a\n" + header + data + _chunk(b"IEND", b"")
+    header = make_chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, depth, colour, 0, 0, interlace))
+    data = make_chunk(b"IDAT", packed[:cut]) + make_chunk(b"IDAT", packed[cut:])
+    return MAGIC + header + data + make_chunk(b"IEND", b"")
 
 
 @settings(max_examples=150, deadline=None)

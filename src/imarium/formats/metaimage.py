@@ -16,11 +16,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from imarium.errors import CorruptFileError, ImariumError, LimitExceededError, UnsupportedFileError
-from imarium.formats._arrays import Encoding, Part, StoredArray, combined_digest, frames_of, payload_of
+from imarium.errors import CorruptFileError, UnsupportedFileError
+from imarium.formats._arrays import Encoding, Part, StoredArray
 from imarium.formats._beside import beside, numbered
 from imarium.formats._placing import affine_of
-from imarium.formats._shared import opened, study_uid_of, uid_of_digest
+from imarium.formats._shared import opened, study_uid_of
+from imarium.formats._text_header import header_lines, read_each, sizes_of, source_of, whole
 from imarium.formats.base import ReadContext, Refusal
 from imarium.model import Series, SourceFile, SourceSeries
 from imarium.model.geometry import LPS_TO_RAS, Affine
@@ -29,8 +30,6 @@ from imarium.settings import Limits
 HEADER = "metaimage/header"
 """Attachment: the header as it was, to the end of its last line."""
 
-_HEADER_BYTES = 4 << 20
-"""Most bytes of a header; tens of thousands of lines."""
 _LONGEST = 4096
 """Most characters of a data file's name or pattern."""
 _AXES = 10
@@ -131,17 +130,10 @@ class MetaImageReader:
         UnsupportedFileError (no image, data elsewhere), StorageError (no room in the scratch folder) or
         RefusedFileError (cannot be opened).
         """
-        for path in paths:
-            try:
-                found: SourceSeries | Refusal = _read(path, context)
-            except ImariumError as error:
-                found = Refusal(path, error)
-            yield found
-            del found  # a scratch file goes as soon as the caller lets go of the series
+        return read_each(paths, context, _read)
 
 
 def _read(path: Path, context: ReadContext) -> SourceSeries:
-    notes: list[str] = []
     with opened(path, context.limits) as (stream, facts):
         text = _parse(stream, context.limits)
         layout = _layout(text, context.limits)
@@ -158,28 +150,23 @@ def _read(path: Path, context: ReadContext) -> SourceSeries:
         data = _data_files(path, text, layout.sizes, context.limits)
         packed = layout.packed if len(data) == 1 else None
         parts = [Part(name, start, skip=skip, packed=packed) for name in data]
-    payload, files = payload_of(parts, layout.encoding, layout.array, context, notes)
-    if own is not None:
-        files = (own, *files)
-    return SourceSeries(
-        series=_series(text, layout, uid_of_digest(combined_digest(files)), notes),
-        files=files,
-        read_frames=frames_of(layout.array, payload, context),
-        attachments={HEADER: text.content},
+    return source_of(
+        own,
+        parts,
+        layout.encoding,
+        layout.array,
+        context,
+        {HEADER: text.content},
+        lambda uid, notes: _series(text, layout, uid, notes),
     )
 
 
 def _parse(stream: BinaryIO, limits: Limits) -> _Text:
     """Lines up to ElementDataFile, and after it the names of a LIST."""
-    most = min(_HEADER_BYTES, limits.header_bytes)
-    left = most
     content: list[bytes] = []
     fields: dict[str, str] = {}
     names: list[str] = []
-    while raw := stream.readline(left + 1):
-        left -= len(raw)
-        if left < 0:
-            raise LimitExceededError(f"the MetaImage header has more than {most} bytes (limits.header_bytes)")
+    for raw in header_lines(stream, limits, "MetaImage"):
         content.append(raw)
         line = raw.decode("utf-8", "surrogateescape").strip()
         if "ElementDataFile" in fields:
@@ -206,13 +193,7 @@ def _sizes(text: _Text) -> tuple[int, ...]:
     axes = _whole(text, "NDims", 0)
     if not 1 <= axes <= _AXES:
         raise CorruptFileError(f"a MetaImage has 1 to {_AXES} dimensions; NDims is {axes or 'missing'}")
-    words = text.fields.get("DimSize", "").split()
-    if len(words) != axes or not all(re.fullmatch(r"\d{1,18}", word) for word in words):
-        raise CorruptFileError(f"DimSize does not hold {axes} numbers")
-    sizes = tuple(int(word) for word in words)
-    if min(sizes) < 1:
-        raise CorruptFileError("DimSize holds 0; every axis is at least 1 long")
-    return sizes
+    return sizes_of(text.fields.get("DimSize", ""), axes, "DimSize")
 
 
 def _layout(text: _Text, limits: Limits) -> _Layout:
@@ -255,11 +236,7 @@ def _layout(text: _Text, limits: Limits) -> _Layout:
 
 def _whole(text: _Text, name: str, default: int) -> int:
     value = text.fields.get(name)
-    if value is None:
-        return default
-    if not re.fullmatch(r"[+-]?\d{1,18}", value):
-        raise CorruptFileError(f"{name} is no whole number")
-    return int(value)
+    return default if value is None else whole(value, name)
 
 
 def _truth(text: _Text, name: str, *, default: bool) -> bool:

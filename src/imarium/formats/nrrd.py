@@ -17,11 +17,12 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from imarium.errors import CorruptFileError, ImariumError, LimitExceededError, UnsupportedFileError
-from imarium.formats._arrays import Encoding, Part, StoredArray, combined_digest, frames_of, payload_of
+from imarium.errors import CorruptFileError, LimitExceededError, UnsupportedFileError
+from imarium.formats._arrays import Encoding, Part, StoredArray
 from imarium.formats._beside import beside, numbered
 from imarium.formats._placing import affine_of
-from imarium.formats._shared import opened, study_uid_of, uid_of_digest
+from imarium.formats._shared import opened, study_uid_of
+from imarium.formats._text_header import header_lines, read_each, sizes_of, source_of, whole
 from imarium.formats.base import ReadContext, Refusal
 from imarium.model import Series, SourceFile, SourceSeries
 from imarium.model.geometry import LPS_TO_RAS, Affine
@@ -32,8 +33,6 @@ HEADER = "nrrd/header"
 
 _MAGIC = re.compile(rb"NRRD000\d[ \t]*\r?\n")
 _VERSIONS = b"12345"
-_HEADER_BYTES = 4 << 20
-"""Most bytes of a header; tens of thousands of lines."""
 _LONGEST = 4096
 """Most characters of a field that is looked at."""
 _AXES = 16
@@ -168,13 +167,7 @@ class NrrdReader:
         UnsupportedFileError (blocks, zrl, data elsewhere), StorageError (no room in the scratch folder)
         or RefusedFileError (cannot be opened).
         """
-        for path in paths:
-            try:
-                found: SourceSeries | Refusal = _read(path, context)
-            except ImariumError as error:
-                found = Refusal(path, error)
-            yield found
-            del found  # a scratch file goes as soon as the caller lets go of the series
+        return read_each(paths, context, _read)
 
 
 def key_values(header: bytes) -> dict[str, str]:
@@ -186,7 +179,6 @@ def key_values(header: bytes) -> dict[str, str]:
 
 
 def _read(path: Path, context: ReadContext) -> SourceSeries:
-    notes: list[str] = []
     with opened(path, context.limits) as (stream, facts):
         text = _parse(stream, context.limits)
         layout = _layout(text, context.limits)
@@ -196,25 +188,20 @@ def _read(path: Path, context: ReadContext) -> SourceSeries:
     else:
         data = _data_files(path, text, context.limits)
         parts = [Part(name, 0, layout.lines, layout.skip) for name in data]
-    payload, files = payload_of(parts, layout.encoding, layout.array, context, notes)
-    if own is not None:
-        files = (own, *files)
-    return SourceSeries(
-        series=_series(text, layout, uid_of_digest(combined_digest(files)), notes),
-        files=files,
-        read_frames=frames_of(layout.array, payload, context),
-        attachments={HEADER: text.content},
+    return source_of(
+        own,
+        parts,
+        layout.encoding,
+        layout.array,
+        context,
+        {HEADER: text.content},
+        lambda uid, notes: _series(text, layout, uid, notes),
     )
 
 
 def _parse(stream: BinaryIO, limits: Limits) -> _Text:
-    most = min(_HEADER_BYTES, limits.header_bytes)
     lines: list[bytes] = []
-    left = most
-    while line := stream.readline(left + 1):
-        left -= len(line)
-        if left < 0:
-            raise LimitExceededError(f"the NRRD header has more than {most} bytes (limits.header_bytes)")
+    for line in header_lines(stream, limits, "NRRD"):
         lines.append(line)
         if not line.strip(b"\r\n"):
             break
@@ -279,12 +266,7 @@ def _layout(text: _Text, limits: Limits) -> _Layout:
     axes = _whole(text, "dimension")
     if axes is None or not 1 <= axes <= _AXES:
         raise CorruptFileError(f"an NRRD has 1 to {_AXES} dimensions; the header gives {axes or 'none'}")
-    words = _field(text, "sizes").split()
-    if len(words) != axes or not all(re.fullmatch(r"\d{1,18}", word) for word in words):
-        raise CorruptFileError(f"the header has {axes} dimensions; 'sizes' does not hold {axes} numbers")
-    sizes = [int(word) for word in words]
-    if min(sizes) < 1:
-        raise CorruptFileError("'sizes' holds 0; every axis is at least 1 long")
+    sizes = sizes_of(_field(text, "sizes"), axes, "'sizes'")
     dtype = _dtype(text)
     encoding = _ENCODINGS.get(_field(text, "encoding").lower())
     if encoding is None:
@@ -332,11 +314,7 @@ def _field(text: _Text, name: str) -> str:
 
 def _whole(text: _Text, name: str) -> int | None:
     value = text.fields.get(name)
-    if value is None:
-        return None
-    if not re.fullmatch(r"[+-]?\d{1,18}", value):
-        raise CorruptFileError(f"field {name!r} is no whole number")
-    return int(value)
+    return None if value is None else whole(value, f"field {name!r}")
 
 
 def _dtype(text: _Text) -> np.dtype[np.generic]:

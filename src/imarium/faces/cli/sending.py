@@ -31,12 +31,12 @@ def to_send(paths: Sequence[Path]) -> Iterator[Path | Refusal]:
 
 def folders_of(paths: Iterable[Path]) -> list[Path]:
     """The folders among `paths`, and those of the files among them."""
-    return [path if path.is_dir() else path.parent for path in paths]
+    return [path if os.path.isdir(path) else path.parent for path in paths]
 
 
 def _led_to(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
-        if not path.is_file():
+        if not os.path.isfile(path):
             continue
         try:
             yield from recognise(path).companions(path)
