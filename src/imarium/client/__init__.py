@@ -1,5 +1,5 @@
 """The client: streams from a server; knows the pack format and nothing of the server's insides."""
 
-from imarium.client.http import Client, RemoteSeries, connect
+from imarium.client.sync import Client, RemoteSeries, connect
 
 __all__ = ["Client", "RemoteSeries", "connect"]

@@ -18,8 +18,6 @@ from imarium import errors
 from imarium.errors import ImariumError, TransportError
 
 API = "/api/v1"
-API_VERSION = 1
-"""The version of the API that is spoken here."""
 TIMEOUT = httpx.Timeout(30.0, read=300.0)
 _CONNECTIONS = 8
 _PASSING = frozenset({429, 502, 503, 504})

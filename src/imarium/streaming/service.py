@@ -19,10 +19,11 @@ from imarium.formats.raster import encode_png
 from imarium.formats.rendering import render_8bit
 from imarium.model import Rendition, Series, Volume, radiological_turn
 from imarium.model.series import Frame, unheard
+from imarium.model.sizes import parse_size
 from imarium.pack import LevelReader, SeriesIndex, Span, read_attachments, read_directory, verify_series
 from imarium.settings import Settings
 from imarium.store import ObjectStore
-from imarium.streaming.levels import LevelDetail, parse_size
+from imarium.streaming.levels import LevelDetail
 
 _INDEXES_HELD = 256
 _DIRECTORIES_HELD = 8
