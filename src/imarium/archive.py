@@ -13,13 +13,13 @@ from imarium.errors import StorageError
 from imarium.ingest import Ingest
 from imarium.settings import Settings
 from imarium.store import open_local
-from imarium.streaming import Streaming
+from imarium.streaming import Manifests, Streaming
 
 _STALE_SECONDS = 24 * 3600.0
 
 
 class Archive:
-    """What a face needs: `catalog`, `ingest`, `streaming` and `accounts` over the same home."""
+    """What a face needs: `catalog`, `ingest`, `streaming`, `manifests` and `accounts` over the same home."""
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -37,6 +37,7 @@ class Archive:
         self.accounts = Accounts(self.catalog)
         self.ingest = Ingest(settings, self.catalog, store, secret)
         self.streaming = Streaming(settings, self.catalog, store)
+        self.manifests = Manifests(settings, self.catalog, store)
 
     def close(self) -> None:
         """Release the catalog's connections."""

@@ -1,6 +1,25 @@
 """What is known of what is stored."""
 
-from imarium.catalog.catalog import Catalog, NewSeries
-from imarium.catalog.records import CollectionRecord, PackRecord, SeriesRecord, StudyRecord
+from imarium.catalog.catalog import Catalog
+from imarium.catalog.records import (
+    CollectionRecord,
+    LevelSpans,
+    NewSeries,
+    PackRecord,
+    Place,
+    SelectedSeries,
+    SeriesRecord,
+    StudyRecord,
+)
 
-__all__ = ["Catalog", "CollectionRecord", "NewSeries", "PackRecord", "SeriesRecord", "StudyRecord"]
+__all__ = [
+    "Catalog",
+    "CollectionRecord",
+    "LevelSpans",
+    "NewSeries",
+    "PackRecord",
+    "Place",
+    "SelectedSeries",
+    "SeriesRecord",
+    "StudyRecord",
+]

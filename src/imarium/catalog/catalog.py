@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -21,38 +20,39 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
-    insert,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError as UniqueViolation
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, contains_eager, sessionmaker
+from sqlalchemy.orm import Session, contains_eager, selectinload, sessionmaker
 
-from imarium.catalog.records import CollectionRecord, PackRecord, SeriesRecord, StudyRecord
-from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, Subject, now
+from imarium.catalog.labels import Change, change_labels, checked_change, insert_labels, replace_labels
+from imarium.catalog.records import (
+    CollectionRecord,
+    LevelSpans,
+    NewSeries,
+    PackRecord,
+    Place,
+    SelectedSeries,
+    SeriesRecord,
+    StudyRecord,
+)
+from imarium.catalog.selecting import BATCH, keep_spans, load_selected, selected_ids
+from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, now
+from imarium.catalog.writing import (
+    add_sources,
+    fill,
+    find_or_add_collection,
+    find_or_add_pack,
+    find_or_add_study,
+    fresh_files,
+    insert_sources,
+)
 from imarium.errors import ConcurrentWriteError, NotFoundError, StorageError
-from imarium.model import Series, SourceFile
+from imarium.model import Selection, Series, SourceFile, checked_labels
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_BATCH = 500
-"""Values in one IN list; SQLite takes 999 at the least."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewSeries:
-    """A stored series, ready to be made known."""
-
-    series: Series
-    base_uid: str
-    """The source's Series Instance UID; differs from `series.uid` where stacks are kept apart."""
-    levels: int
-    lane: str
-    stored_bytes: int
-    pack: PackRecord
-    index_span: tuple[int, int]
-    files: tuple[SourceFile, ...]
-    pseudonym: str | None
 
 
 class Catalog:
@@ -187,13 +187,13 @@ class Catalog:
         """Which of these file digests were taken in, and as part of which (series, collection)."""
         known: dict[str, tuple[str, str]] = {}
         with self.session() as session:
-            for first in range(0, len(digests), _BATCH):
+            for first in range(0, len(digests), BATCH):
                 query = (
                     select(Source.digest, SeriesRow.uid, Collection.name)
                     .join(SeriesRow, SeriesRow.id == Source.series_id)
                     .join(Study, Study.id == SeriesRow.study_id)
                     .join(Collection, Collection.id == Study.collection_id)
-                    .where(Source.digest.in_(digests[first : first + _BATCH]))
+                    .where(Source.digest.in_(digests[first : first + BATCH]))
                 )
                 known.update({digest: (uid, name) for digest, uid, name in session.execute(query)})
         return known
@@ -202,8 +202,8 @@ class Catalog:
         """SOP Instance UID and size of the DICOM files taken in under these UIDs."""
         known: set[tuple[str, int]] = set()
         with self.session() as session:
-            for first in range(0, len(uids), _BATCH):
-                group = uids[first : first + _BATCH]
+            for first in range(0, len(uids), BATCH):
+                group = uids[first : first + BATCH]
                 query = select(Source.instance_uid, Source.size).where(Source.instance_uid.in_(group))
                 known.update((uid, size) for uid, size in session.execute(query) if uid is not None)
         return known
@@ -228,7 +228,7 @@ class Catalog:
         """Make a collection if there is none of that name."""
         try:
             with self.session() as session:
-                _ensure_collection(session, name, description)
+                find_or_add_collection(session, name, description)
         except UniqueViolation:
             pass  # another process was quicker
 
@@ -258,17 +258,17 @@ class Catalog:
         Like `add_series`. Raises ConcurrentWriteError if the UID of one of them is known.
         """
         with self._unique(), self.session() as session:
-            owner = _ensure_collection(session, collection, description)
+            owner = find_or_add_collection(session, collection, description)
             studies: dict[str, Study] = {}
             packs: dict[str, Pack] = {}
-            fresh = _fresh_files(session, [file for new in news for file in new.files])
+            fresh = fresh_files(session, [file for new in news for file in new.files])
             rows = []
             for new in news:
                 study = new.series.study_uid
-                studies[study] = studies.get(study) or _study(session, owner, new)
-                packs[new.pack.key] = packs.get(new.pack.key) or _pack(session, new)
+                studies[study] = studies.get(study) or find_or_add_study(session, owner, new)
+                packs[new.pack.key] = packs.get(new.pack.key) or find_or_add_pack(session, new)
                 row = SeriesRow(uid=new.series.uid, base_uid=new.base_uid, study=studies[study])
-                _fill(row, new, packs[new.pack.key])
+                fill(row, new, packs[new.pack.key])
                 # A file that two of them hold counts for the first.
                 own = [found for file in new.files if (found := fresh.pop(file.digest, None))]
                 row.source_bytes = sum(file.size for file in own)
@@ -276,7 +276,8 @@ class Catalog:
                 rows.append((row, own))
             stored()
             session.flush()
-            _insert_sources(session, [(row.id, file) for row, own in rows for file in own])
+            insert_sources(session, [(row.id, file) for row, own in rows for file in own])
+            insert_labels(session, [(row.id, new.labels) for (row, _), new in zip(rows, news, strict=True)])
 
     def replace_series(self, new: NewSeries, grown_from: str) -> None:
         """Point a series to a new pack that holds more frames.
@@ -291,7 +292,7 @@ class Catalog:
             old = session.scalar(select(Pack.id).where(Pack.key == grown_from))
             if row is None or old is None:
                 raise NotFoundError("the series that should grow is not in the catalog")
-            pack = _pack(session, new)
+            pack = find_or_add_pack(session, new)
             session.flush()
             # One statement, so that of two writers only one finds the pack that it grew from.
             won = session.execute(
@@ -302,19 +303,58 @@ class Catalog:
             if cast("CursorResult[Any]", won).rowcount != 1:
                 raise ConcurrentWriteError("another process added to the series at the same time")
             session.refresh(row)
-            _fill(row, new, pack)
+            fill(row, new, pack)
             session.flush()
             in_use = select(SeriesRow.id).where(SeriesRow.pack_id == old).exists()
             session.execute(update(Pack).where(Pack.id == old, ~in_use).values(replaced=now()))
-            _add_sources(session, row.id, new.files)
+            add_sources(session, row.id, new.files)
+            change_labels(session, [row.id], new.labels)
 
     def add_sources(self, uid: str, files: Sequence[SourceFile]) -> None:
         """Remember further files whose content a stored series already holds."""
         with self._unique(), self.session() as session:
-            series_id = session.scalar(select(SeriesRow.id).where(SeriesRow.uid == uid))
-            if series_id is None:
-                raise NotFoundError("no series has that UID")
-            _add_sources(session, series_id, files, count_bytes=False)
+            add_sources(session, _series_id(session, uid), files, count_bytes=False)
+
+    # --- labels and selections ----------------------------------------------------------------------
+
+    def label(self, changes: Sequence[tuple[Selection, Change]]) -> list[int]:
+        """Set and remove labels of all series of each selection, in turn: everything or nothing.
+
+        Returns how many series each selection has. Raises InvalidRequestError for labels that cannot be, and
+        NotFoundError for a selection's collection that does not exist.
+        """
+        checked = [(selection, checked_change(change)) for selection, change in changes]
+        counts = []
+        with self._unique(), self.session() as session:
+            for selection, change in checked:
+                ids = selected_ids(session, selection)
+                change_labels(session, ids, change)
+                counts.append(len(ids))
+        return counts
+
+    def replace_labels(self, uid: str, labels: Mapping[str, str]) -> None:
+        """Have a series bear these labels and no others. Raises NotFoundError and InvalidRequestError."""
+        checked = checked_labels(labels)
+        with self._unique(), self.session() as session:
+            replace_labels(session, _series_id(session, uid), checked)
+
+    def selected(self, selection: Selection) -> Iterator[list[SelectedSeries]]:
+        """The series of a selection in lists of bounded length, sorted by pack and by their place in it.
+
+        All are as they were at one moment. Raises NotFoundError if the selection's collection does not exist.
+        """
+        with self.session() as session:
+            if self._engine.dialect.name == "sqlite":
+                # Without it every statement would see another moment.
+                session.connection().exec_driver_sql("BEGIN")
+            ids = selected_ids(session, selection)
+            for first in range(0, len(ids), BATCH):
+                yield load_selected(session, ids[first : first + BATCH])
+
+    def keep_spans(self, found: Sequence[tuple[Place, LevelSpans]]) -> None:
+        """Note where the levels of series lie in their packs, so that no index is read for it again."""
+        with self._unique(), self.session() as session:
+            keep_spans(session, found)
 
     @contextmanager
     def _unique(self) -> Iterator[None]:
@@ -356,8 +396,16 @@ def _series_query() -> Select[SeriesRow]:
                 contains_eager(Study.collection), contains_eager(Study.subject)
             ),
             contains_eager(SeriesRow.pack),
+            selectinload(SeriesRow.labels),
         )
     )
+
+
+def _series_id(session: Session, uid: str) -> int:
+    found = session.scalar(select(SeriesRow.id).where(SeriesRow.uid == uid))
+    if found is None:
+        raise NotFoundError("no series has that UID; `imarium ls` lists them")
+    return found
 
 
 def _record(row: SeriesRow) -> SeriesRecord:
@@ -371,91 +419,8 @@ def _record(row: SeriesRow) -> SeriesRecord:
         stored_bytes=row.stored_bytes,
         pack=PackRecord(row.pack.key, row.pack.size, row.pack.digest),
         index_span=(row.index_start, row.index_stop),
+        labels={label.key: label.value for label in row.labels},
     )
-
-
-def _ensure_collection(session: Session, name: str, description: str) -> Collection:
-    found = session.scalar(select(Collection).where(Collection.name == name))
-    if found is None:
-        found = Collection(name=name, description=description)
-        session.add(found)
-        session.flush()
-    return found
-
-
-def _study(session: Session, owner: Collection, new: NewSeries) -> Study:
-    study = session.scalar(
-        select(Study).where(Study.collection_id == owner.id, Study.uid == new.series.study_uid)
-    )
-    if study is None:
-        study = Study(
-            collection=owner,
-            uid=new.series.study_uid,
-            description=new.series.study_description,
-            date=new.series.study_date,
-            subject=_subject(session, owner, new.pseudonym),
-        )
-        session.add(study)
-    return study
-
-
-def _subject(session: Session, owner: Collection, pseudonym: str | None) -> Subject | None:
-    if pseudonym is None:
-        return None
-    found = session.scalar(
-        select(Subject).where(Subject.collection_id == owner.id, Subject.pseudonym == pseudonym)
-    )
-    return found or Subject(collection_id=owner.id, pseudonym=pseudonym)
-
-
-def _pack(session: Session, new: NewSeries) -> Pack:
-    pack = session.scalar(select(Pack).where(Pack.key == new.pack.key))
-    if pack is None:
-        pack = Pack(key=new.pack.key, size=new.pack.size, digest=new.pack.digest)
-        session.add(pack)
-    pack.replaced = None
-    return pack
-
-
-def _fill(row: SeriesRow, new: NewSeries, pack: Pack) -> None:
-    row.pack = pack
-    row.index_start, row.index_stop = new.index_span
-    row.levels, row.lane = new.levels, new.lane
-    row.modality, row.facts = new.series.modality, new.series.to_json()
-    row.stored_bytes = new.stored_bytes
-
-
-def _fresh_files(session: Session, files: Sequence[SourceFile]) -> dict[str, SourceFile]:
-    """Those files, by digest, whose content no series is known to hold."""
-    fresh = {file.digest: file for file in files}
-    digests = list(fresh)
-    for first in range(0, len(digests), _BATCH):
-        group = digests[first : first + _BATCH]
-        for digest in session.scalars(select(Source.digest).where(Source.digest.in_(group))):
-            del fresh[digest]
-    return fresh
-
-
-def _insert_sources(session: Session, members: Sequence[tuple[int, SourceFile]]) -> None:
-    rows = [
-        {"series_id": series, "digest": file.digest, "size": file.size, "instance_uid": file.instance_uid}
-        for series, file in members
-    ]
-    if rows:
-        session.execute(insert(Source), rows)
-
-
-def _add_sources(
-    session: Session, series_id: int, files: Sequence[SourceFile], *, count_bytes: bool = True
-) -> None:
-    fresh = list(_fresh_files(session, files).values())
-    _insert_sources(session, [(series_id, file) for file in fresh])
-    if fresh and count_bytes:
-        session.execute(
-            update(SeriesRow)
-            .where(SeriesRow.id == series_id)
-            .values(source_bytes=SeriesRow.source_bytes + sum(file.size for file in fresh))
-        )
 
 
 def utc(moment: datetime) -> datetime:

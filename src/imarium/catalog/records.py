@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from imarium.model import Series
+from imarium.model import Series, SourceFile
+
+LevelSpans: TypeAlias = Sequence[Sequence[tuple[int, int]]]
+"""Byte ranges (start, stop) of the pack by level, full resolution first."""
+
+Place: TypeAlias = tuple[int, int]
+"""Which series in which pack: their numbers in the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +62,38 @@ class SeriesRecord:
     stored_bytes: int
     pack: PackRecord
     index_span: tuple[int, int]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """By key, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedSeries:
+    """A selected series: what it is and where its bytes lie."""
+
+    place: Place
+    series: Series
+    collection: str
+    subject: str | None
+    labels: Mapping[str, str]
+    """By key, sorted."""
+    pack: PackRecord
+    index_span: tuple[int, int]
+    spans: LevelSpans | None
+    """None where the catalog does not know them yet; then they are in the index of the series."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSeries:
+    """A stored series, ready to be made known."""
+
+    series: Series
+    base_uid: str
+    """The source's Series Instance UID; differs from `series.uid` where stacks are kept apart."""
+    levels: int
+    lane: str
+    stored_bytes: int
+    pack: PackRecord
+    index_span: tuple[int, int]
+    files: tuple[SourceFile, ...]
+    pseudonym: str | None
+    labels: Mapping[str, str] = field(default_factory=dict)

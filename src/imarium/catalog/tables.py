@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAMING = {
@@ -94,6 +104,31 @@ class SeriesRow(Base):
     created: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now)
     study: Mapped[Study] = relationship()
     pack: Mapped[Pack] = relationship()
+    labels: Mapped[list[Label]] = relationship(order_by="Label.key")
+
+
+class Label(Base):
+    """What people say of a series. No part of its pack."""
+
+    __tablename__ = "labels"
+    __table_args__ = (UniqueConstraint("series_id", "key"), Index("ix_labels_key_value", "key", "value"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(String(64))
+    value: Mapped[str] = mapped_column(String(500))
+
+
+class LevelSpansRow(Base):
+    """Where the levels of a series lie in its pack, noted by the first manifest that needed to know.
+
+    The index in the pack is the truth. A row for a pack in which the series no longer lies says nothing.
+    """
+
+    __tablename__ = "level_spans"
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id", ondelete="CASCADE"), primary_key=True)
+    pack_id: Mapped[int] = mapped_column(ForeignKey("packs.id", ondelete="CASCADE"), index=True)
+    spans: Mapped[list[list[int]]] = mapped_column(JSON)
+    """Of each level, full resolution first: start and stop of each range, flat."""
 
 
 class Source(Base):

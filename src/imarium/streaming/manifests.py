@@ -1,0 +1,106 @@
+"""Selections of the archive as manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from imarium.catalog import Catalog, LevelSpans, SelectedSeries
+from imarium.errors import IntegrityError, NotFoundError, StorageError
+from imarium.model import Selection, level_shape
+from imarium.pack import SeriesIndex
+from imarium.settings import Settings
+from imarium.store import ObjectStore
+
+if TYPE_CHECKING:
+    from imarium.manifest import Draft, ManifestRow
+
+
+class Manifests:
+    """Makes manifests. The first that names a series reads its index; later ones find the catalog's note."""
+
+    def __init__(self, settings: Settings, catalog: Catalog, store: ObjectStore) -> None:
+        self._settings, self._catalog, self._store = settings, catalog, store
+
+    @contextmanager
+    def draft(self, selection: Selection) -> Iterator[Draft]:
+        """All rows of a selection as they are at this moment, ready to be written; memory is bounded.
+
+        Raises NotFoundError if the selection's collection does not exist, and IntegrityError where the store
+        lacks what the catalog knows.
+        """
+        from imarium.manifest import Draft  # noqa: PLC0415 - pyarrow takes long to load, few commands need it
+
+        with Draft(self._settings.scratch, selection) as draft:
+            for rows in self.rows(selection):
+                draft.add(rows)
+            yield draft
+
+    def rows(self, selection: Selection) -> Iterator[list[ManifestRow]]:
+        """The rows of a selection in lists of bounded length. Raises like `draft`."""
+        for selected in self._catalog.selected(selection):
+            found = self._looked_up([item for item in selected if item.spans is None])
+            yield [_row(item, item.spans or found[item.place[0]]) for item in selected]
+
+    def _looked_up(self, unknown: Sequence[SelectedSeries]) -> dict[int, LevelSpans]:
+        """Where levels lie, by the number of the series; the catalog is told, so that it knows next time."""
+        found = {}
+        for key, members in groupby(unknown, lambda item: item.pack.key):
+            several = list(members)
+            try:
+                contents = self._store.read_many(key, [item.index_span for item in several])
+            except NotFoundError as error:
+                raise IntegrityError(
+                    "a pack that the catalog knows is missing in the store; `imarium verify` "
+                    "finds out what else is"
+                ) from error
+            for item, content in zip(several, contents, strict=True):
+                index = SeriesIndex.from_bytes(content)
+                found[item.place] = [index.spans(level) for level in range(index.levels)]
+        with suppress(StorageError):  # a full disk or a busy catalog: the next one looks again
+            self._catalog.keep_spans(list(found.items()))
+        return {series: spans for (series, _), spans in found.items()}
+
+
+def _row(item: SelectedSeries, spans: LevelSpans) -> ManifestRow:
+    from imarium.manifest import ManifestLevel, ManifestRow  # noqa: PLC0415 - see above
+
+    facts = item.series
+    levels = []
+    for level, ranges in enumerate(spans):
+        rows, columns = level_shape(facts.rows, facts.columns, level)
+        size = sum(stop - start for start, stop in ranges)
+        levels.append(ManifestLevel(level, rows, columns, size, tuple(ranges)))
+    one_scale = facts.frame_rescale is None
+    return ManifestRow(
+        series=facts.uid,
+        study=facts.study_uid,
+        subject=item.subject,
+        collection=item.collection,
+        modality=facts.modality,
+        body_part=facts.body_part,
+        format=facts.format,
+        frames=facts.frames,
+        rows=facts.rows,
+        columns=facts.columns,
+        samples=facts.samples,
+        dtype=facts.dtype,
+        photometric=facts.photometric,
+        dimensions=facts.dimensions,
+        spacing=facts.spacing,
+        affine=facts.affine,
+        window_center=facts.window_center,
+        window_width=facts.window_width,
+        rescale_slope=facts.rescale_slope if one_scale else None,
+        rescale_intercept=facts.rescale_intercept if one_scale else None,
+        label_map=facts.label_map,
+        labels=item.labels,
+        pack=item.pack.key,
+        pack_bytes=item.pack.size,
+        pack_digest=item.pack.digest,
+        url=None,
+        index=item.index_span,
+        levels=tuple(levels),
+    )
