@@ -255,6 +255,10 @@ class CachedOrigin:
         await asyncio.to_thread(self._cache.put, pack, spans, pieces)
         return pieces
 
+    def know(self, pack: str, address: str) -> None:
+        """See `Origin.know`."""
+        self._origin.know(pack, address)
+
     async def close(self) -> None:
         """Close the origin; what is kept stays."""
         await self._origin.close()

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from typing import Any, Self
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from imarium.client.download import Downloaded, Exports, Form, Progress, save, save_all, to_nifti
 from imarium.client.listing import Listing
 from imarium.client.origin import Origin, pieces_of_levels
 from imarium.client.reading import checked_index, read_frames, read_volume
+from imarium.client.snapshots import describe_row
 from imarium.codec import resample_stack
 from imarium.errors import InvalidRequestError, LevelError, TransportError
-from imarium.model import Series, Volume
+from imarium.model import Selection, Series, Volume
 from imarium.model.series import Frame
 from imarium.model.sizes import grid_of_spacing, parse_size
 from imarium.pack import Held, SeriesIndex, Span
+
+if TYPE_CHECKING:
+    from imarium.manifest import Manifest
 
 Size = int | str | tuple[int, int]
 Spacing = float | tuple[float | None, float | None, float | None]
@@ -26,9 +32,15 @@ Spacing = float | tuple[float | None, float | None, float | None]
 class AsyncClient:
     """A server, or packs without one. Use as an async context manager, or call `close()`."""
 
-    def __init__(self, listing: Listing, origin: Origin, threads: int | None = None) -> None:
-        """`threads` decode; all processors if it is not given."""
-        self.listing, self.origin = listing, origin
+    def __init__(
+        self,
+        listing: Listing,
+        origin: Origin,
+        threads: int | None = None,
+        exports: Exports | None = None,
+    ) -> None:
+        """`threads` decode; all processors if it is not given. `exports` writes what the client cannot."""
+        self.listing, self.origin, self.exports = listing, origin, exports
         self.threads = threads or os.cpu_count() or 1
 
     async def __aenter__(self) -> Self:
@@ -63,6 +75,54 @@ class AsyncClient:
     async def describe(self, uid: str) -> dict[str, Any]:
         """Everything that is known of a series."""
         return await self.listing.describe(uid)
+
+    async def manifest(self, selection: Selection | str | None = None) -> Manifest:
+        """A snapshot of a selection: "chest modality=CT label.class=covid", or nothing for all series.
+
+        Raises InvalidRequestError, and NotFoundError for a collection that does not exist.
+        """
+        return await self.listing.manifest(selected(selection))
+
+    async def search(self, selection: Selection | str | None = None) -> list[AsyncSeries]:
+        """The series of a selection, in the order of the packs that hold them."""
+        return self.series_of(await self.manifest(selection))
+
+    def series_of(self, manifest: Manifest) -> list[AsyncSeries]:
+        """The series of a manifest of this server or store. Asks nothing."""
+        found = []
+        for row in manifest.rows():
+            if row.url is not None:
+                self.origin.know(row.pack, row.url)
+            found.append(AsyncSeries(self, describe_row(row)))
+        return found
+
+    async def download(
+        self,
+        selection: Selection | Manifest | str | None,
+        dest: str | Path,
+        *,
+        format: str = "nifti",
+        level: int | None = None,
+        size: Size | None = None,
+        spacing: Spacing | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> list[Downloaded]:
+        """Write every series of a selection or of a manifest into the folder `dest`, each as a file named by
+        its UID and resolution, or for dicom and png as a folder of files.
+
+        Files appear once they are whole. A second call goes on where the first one ended: finished files
+        stay, unless their series has grown, and bytes that came already are in the cache. `progress` is told
+        of every series. nifti and npy are written here, from exactly the bytes of their level; dicom, png
+        and ome-zarr come from the server.
+
+        A series that cannot be written is told as failed in what is returned, and the others go on. Raises
+        InvalidRequestError for what cannot be asked, and TransportError, AuthenticationError or StorageError
+        where it is not the series' fault.
+        """
+        form = Form(format, level, size, spacing)
+        if selection is None or isinstance(selection, Selection | str):
+            selection = await self.manifest(selection)
+        return await save_all(self.series_of(selection), self.exports, Path(dest), form, progress)
 
 
 class AsyncSeries:
@@ -166,6 +226,38 @@ class AsyncSeries:
         async for frame in read_frames(client.origin, self.pack, index, level, start, stop, client.threads):
             yield frame
 
+    async def to_nifti(
+        self, level: int | None = None, *, size: Size | None = None, spacing: Spacing | None = None
+    ) -> Any:
+        """A nibabel image, as if loaded from a file: `get_fdata()` gives values in their unit (HU for CT).
+
+        Level, size and spacing as for `volume`. Rows of a DICOM source go from bottom to top, as converters
+        usually write them; the affine says so. Raises ExportRefusedError for pictures and plain arrays, which
+        do not say where they lie, and InvalidRequestError without nibabel (the extra `nifti`).
+        """
+        return await to_nifti(self, Form("nifti", level, size, spacing))
+
+    async def download(
+        self,
+        dest: str | Path,
+        *,
+        format: str = "nifti",
+        level: int | None = None,
+        size: Size | None = None,
+        spacing: Spacing | None = None,
+    ) -> Path:
+        """Write the series to a file, or for dicom and png to a folder, which appears once it is whole.
+
+        `dest` is its name, or a folder that exists, where it is named by UID and resolution. Level, size and
+        spacing as for `volume`. Raises ExportRefusedError, LevelError, InvalidRequestError, StorageError, and
+        what reading raises.
+        """
+        form = Form(format, level, size, spacing)
+        target = Path(dest)
+        if target.is_dir():
+            target /= form.name(self.uid)
+        return await save(self, self._client.exports, target, form)
+
     @property
     def _index_span(self) -> Span:
         span = self.metadata["pack"].get("index")
@@ -179,6 +271,13 @@ class AsyncSeries:
 
     def __repr__(self) -> str:
         return described(self.metadata)
+
+
+def selected(selection: Selection | str | None) -> Selection:
+    """A selection out of what people give; raises InvalidRequestError."""
+    if isinstance(selection, Selection):
+        return selection
+    return Selection.parse(selection or "")
 
 
 def described(metadata: dict[str, Any]) -> str:

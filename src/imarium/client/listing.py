@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import zipfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imarium.client.wire import PassingError, Wire
-from imarium.errors import TransportError
+from imarium.errors import IntegrityError, TransportError
+from imarium.model import Selection
 from imarium.version import API_VERSION, VERSION
+
+if TYPE_CHECKING:
+    from imarium.manifest import Manifest
 
 _CHUNK_BYTES = 1 << 20
 _PAGE = 500
@@ -29,8 +35,8 @@ class Listing(Protocol):
     async def describe(self, uid: str) -> dict[str, Any]:
         """Everything that is known of a series; raises NotFoundError."""
 
-    async def export(self, uid: str, folder: Path, query: Mapping[str, Any]) -> Path:
-        """A file in `folder` that the server makes of a series; needs a server."""
+    async def manifest(self, selection: Selection) -> Manifest:
+        """A snapshot of a selection; raises NotFoundError for a collection that does not exist."""
 
     async def close(self) -> None:
         """Release connections."""
@@ -78,13 +84,23 @@ class ServerListing:
         """Everything the server tells of a series."""
         return await self._wire.json("GET", f"/series/{uid}")
 
-    async def export(self, uid: str, folder: Path, query: Mapping[str, Any]) -> Path:
-        """Download an export into a folder, under the server's name for it; a cut one from its beginning."""
+    async def manifest(self, selection: Selection) -> Manifest:
+        """A snapshot of a selection."""
+        from imarium.manifest import Manifest  # noqa: PLC0415 - pyarrow takes long to load
+
+        answer = await self._wire.request(
+            "POST", "/manifest", params={"format": "arrow"}, json=selection.to_json()
+        )
+        return await asyncio.to_thread(Manifest.read, answer.content)
+
+    async def export(self, uid: str, folder: Path, query: Mapping[str, Any]) -> list[Path]:
+        """Files of an export, downloaded into a folder; one that is cut off from its beginning."""
         params = {key: value for key, value in query.items() if value is not None}
         patience = self._wire.patience()
         while True:
             try:
-                return await self._export(uid, folder, params)
+                target = await self._export(uid, folder, params)
+                return await asyncio.to_thread(_unpacked, target)
             except PassingError as failure:
                 await patience.failed(failure)
 
@@ -100,6 +116,19 @@ class ServerListing:
     async def close(self) -> None:
         """Close the connections of the running loop."""
         await self._wire.close()
+
+
+def _unpacked(bundle: Path) -> list[Path]:
+    """The files of a zip, or the folder that they are all in; any other file is all there is."""
+    if bundle.suffix != ".zip":
+        return [bundle]
+    folder = bundle.with_name("files")
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            archive.extractall(folder)
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise IntegrityError("the server's export is damaged") from error
+    return sorted(folder.iterdir())
 
 
 def export_name(header: str) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from imarium.pack import Held, SeriesIndex, Span
+
+if TYPE_CHECKING:
+    from imarium.manifest import ManifestRow
 
 T = TypeVar("T")
 
@@ -26,6 +29,9 @@ class Origin(Protocol):
 
     async def reread(self, pack: str, spans: Sequence[Span]) -> list[bytes]:
         """The same past whatever keeps bytes on the way, for spans that turned out to be damaged."""
+
+    def know(self, pack: str, address: str) -> None:
+        """Where a manifest says that a pack can be read as well; of no use to a store's own origins."""
 
     async def close(self) -> None:
         """Release connections and files."""
@@ -74,6 +80,12 @@ def pieces_of_levels(levels: Sequence[Sequence[Span]], level: int) -> list[Span]
                 pieces.append((done[number], stop))
                 done[number] = stop
     return sorted(pieces)
+
+
+def pieces_of_row(row: ManifestRow, level: int) -> list[Span]:
+    """The same for a row of a manifest. Raises LevelError."""
+    row.level(level)
+    return pieces_of_levels([item.spans for item in row.levels], level)
 
 
 async def together(tasks: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

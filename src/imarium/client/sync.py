@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from imarium.client.administration import Administration
 from imarium.client.background import iterate, run
 from imarium.client.core import AsyncClient, AsyncSeries, Size, Spacing
-from imarium.client.opening import CacheChoice, client_over
+from imarium.client.download import Downloaded, Progress
+from imarium.client.opening import CacheChoice, client_over, opened
+from imarium.client.progress import shown_progress
 from imarium.client.wire import Wire
 from imarium.errors import InvalidRequestError
-from imarium.model import Series, Volume
+from imarium.model import Selection, Series, Volume
 from imarium.model.series import Frame
 from imarium.pack import SeriesIndex
+
+if TYPE_CHECKING:
+    from imarium.manifest import Manifest
 
 
 def connect(
@@ -39,6 +45,31 @@ def connect(
         client.close()
         raise
     return client
+
+
+def open(
+    place: str | Path,
+    *,
+    store: str | Path | None = None,
+    token: str | None = None,
+    cache: CacheChoice = None,
+    threads: int | None = None,
+    **options: Any,
+) -> Client:
+    """Open packs without a server, with the interface of `connect`.
+
+    `place` is the home folder of an archive, a folder of objects, the address of a bucket
+    (`"s3://bucket/prefix"`), or a manifest's file. `store` says where the packs of a manifest are: a folder,
+    a bucket, or a server with its `token`; without it they are at the addresses that the manifest has, or
+    beside it. `options` are obstore's for a bucket (region, endpoint, skip_signature, ...). `cache` and
+    `threads` are as for `connect`; folders need no cache.
+
+    Packs hold neither collections nor labels; manifests do. What is taken in later shows when the place is
+    opened again.
+
+    Raises NotFoundError if there is no such place, and InvalidRequestError if it holds nothing to read.
+    """
+    return Client.of(run(opened(place, store=store, token=token, cache=cache, threads=threads, **options)))
 
 
 class Client:
@@ -102,6 +133,58 @@ class Client:
     def describe(self, uid: str) -> dict[str, Any]:
         """Everything that is known of a series."""
         return run(self._core.describe(uid))
+
+    def manifest(self, selection: Selection | str | None = None) -> Manifest:
+        """A snapshot of a selection: "chest modality=CT label.class=covid", or nothing for all series.
+
+        Raises InvalidRequestError, and NotFoundError for a collection that does not exist.
+        """
+        return run(self._core.manifest(selection))
+
+    def search(self, selection: Selection | str | None = None) -> list[RemoteSeries]:
+        """The series of a selection, in the order of the packs that hold them."""
+        return [RemoteSeries(core) for core in run(self._core.search(selection))]
+
+    def series_of(self, manifest: Manifest) -> list[RemoteSeries]:
+        """The series of a manifest of this server or store. Asks nothing."""
+        return [RemoteSeries(core) for core in self._core.series_of(manifest)]
+
+    def download(
+        self,
+        selection: Selection | Manifest | str | None,
+        dest: str | Path,
+        *,
+        format: str = "nifti",
+        level: int | None = None,
+        size: Size | None = None,
+        spacing: Spacing | None = None,
+        progress: bool | Callable[[Progress], None] = False,
+    ) -> list[Downloaded]:
+        """Write every series of a selection or of a manifest into the folder `dest`, each as a file named by
+        its UID and resolution, or for dicom and png as a folder of files.
+
+        Files appear once they are whole. A second call goes on where the first one ended: finished files
+        stay, unless their series has grown, and bytes that came already are in the cache. `progress` is told
+        of every series; True shows a bar (the extra `progress`). nifti and npy are written here, from exactly
+        the bytes of their level; dicom, png and ome-zarr come from the server.
+
+        A series that cannot be written is told as failed in what is returned, and the others go on. Raises
+        InvalidRequestError for what cannot be asked, and TransportError, AuthenticationError or StorageError
+        where it is not the series' fault.
+        """
+        watching = shown_progress() if progress is True else nullcontext(progress or None)
+        with watching as report:
+            return run(
+                self._core.download(
+                    selection,
+                    dest,
+                    format=format,
+                    level=level,
+                    size=size,
+                    spacing=spacing,
+                    progress=report,
+                )
+            )
 
     # --- having the server do something -----------------------------------------------------------------
 
@@ -215,6 +298,34 @@ class RemoteSeries:
         InvalidRequestError for frames that do not exist.
         """
         return iterate(self._core.frames(start, stop, level=level))
+
+    def to_nifti(
+        self, level: int | None = None, *, size: Size | None = None, spacing: Spacing | None = None
+    ) -> Any:
+        """A nibabel image, as if loaded from a file: `get_fdata()` gives values in their unit (HU for CT).
+
+        Level, size and spacing as for `volume`. Rows of a DICOM source go from bottom to top, as converters
+        usually write them; the affine says so. Raises ExportRefusedError for pictures and plain arrays, which
+        do not say where they lie, and InvalidRequestError without nibabel (the extra `nifti`).
+        """
+        return run(self._core.to_nifti(level, size=size, spacing=spacing))
+
+    def download(
+        self,
+        dest: str | Path,
+        *,
+        format: str = "nifti",
+        level: int | None = None,
+        size: Size | None = None,
+        spacing: Spacing | None = None,
+    ) -> Path:
+        """Write the series to a file, or for dicom and png to a folder, which appears once it is whole.
+
+        `dest` is its name, or a folder that exists, where it is named by UID and resolution. Level, size and
+        spacing as for `volume`. Raises ExportRefusedError, LevelError, InvalidRequestError, StorageError, and
+        what reading raises.
+        """
+        return run(self._core.download(dest, format=format, level=level, size=size, spacing=spacing))
 
     def __repr__(self) -> str:
         return repr(self._core)
