@@ -185,6 +185,7 @@ def test_a_file_that_fails_is_refused_and_the_rest_goes_on(live, nifti, phantom,
 
 def test_public_names():
     assert sorted(imarium.__all__) == [
-        "Client", "ImariumError", "RemoteSeries", "Series", "Volume", "__version__", "connect",
+        "Client", "ImariumError", "RemoteSeries", "Selection", "Series", "Volume", "__version__", "aio",
+        "connect", "open",
     ]  # fmt: skip
     assert all(hasattr(imarium, name) for name in imarium.__all__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from imarium.client.listing import export_name
 from imarium.client.names import SentPaths
 from imarium.client.wire import API, TIMEOUT, check_address, error_of, parsed, unreachable
 from imarium.errors import ImariumError, RefusedFileError, StorageError
+from imarium.model import Selection
 
 _CHUNK_BYTES = 1 << 20
 _LONGEST_PATH = 3072
@@ -46,20 +47,23 @@ class Administration:
         files: Iterable[Path],
         collection: str,
         tier: str = "fast",
+        labels: Mapping[str, str] | None = None,
         *,
         folders: Iterable[Path] = (),
     ) -> Iterator[dict[str, Any]]:
         """Send files and have them taken in; yields one answer a file, its `number` counting `files`.
 
-        `tier` is fast, or archive for images that are rarely read. Files that lie in one folder find one
-        another on the server (a header its data), and so do all that lie below one of `folders` (a
-        DICOMDIR the files that it names). All go into one upload, and none is looked at before the last
-        one is there.
+        `tier` is fast, or archive for images that are rarely read; all series get the `labels`. Files that
+        lie in one folder find one another on the server (a header its data), and so do all that lie below
+        one of `folders` (a DICOMDIR the files that it names). All go into one upload, and none is looked at
+        before the last one is there.
 
         A file that cannot be read, or that the server does not take, is answered as refused.
         """
         sent_path = SentPaths(folders)
-        opened = self._json("POST", "/uploads", json={"collection": collection, "tier": tier})
+        opened = self._json(
+            "POST", "/uploads", json={"collection": collection, "tier": tier, "labels": dict(labels or {})}
+        )
         upload = f"/uploads/{opened['id']}"
         try:
             for number, path in enumerate(files):
@@ -78,6 +82,14 @@ class Administration:
             with suppress(ImariumError):  # already gone, or the server is; it forgets uploads by itself
                 self._request("DELETE", upload)
             raise
+
+    def label(self, changes: Iterable[tuple[Selection, Mapping[str, str | None]]]) -> list[int]:
+        """Set labels of all series of each selection, and remove those that are None; others stay.
+
+        All or nothing; returns how many series each selection has.
+        """
+        items = [{"selection": chosen.to_json(), "labels": dict(labels)} for chosen, labels in changes]
+        return [int(count) for count in self._json("POST", "/labels", json={"items": items})["series"]]
 
     def verify(self) -> Iterator[dict[str, Any]]:
         """Have every pack re-read and checked; yields one answer a series."""

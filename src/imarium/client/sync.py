@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -215,11 +215,27 @@ class Client:
         files: Iterable[Path],
         collection: str,
         tier: str = "fast",
+        labels: Mapping[str, str] | None = None,
         *,
         folders: Iterable[Path] = (),
     ) -> Iterator[dict[str, Any]]:
-        """Send files and have them taken in: see `Administration.ingest`."""
-        return self._server.ingest(files, collection, tier, folders=folders)
+        """Send files and have them taken in; yields one answer a file, its `number` counting `files`.
+
+        `tier` is fast, or archive for images that are rarely read; all series get the `labels`. Files that
+        lie in one folder find one another on the server (a header its data), and so do all that lie below
+        one of `folders` (a DICOMDIR the files that it names). All go into one upload, and none is looked at
+        before the last one is there.
+
+        A file that cannot be read, or that the server does not take, is answered as refused.
+        """
+        return self._server.ingest(files, collection, tier, labels, folders=folders)
+
+    def label(self, changes: Iterable[tuple[Selection, Mapping[str, str | None]]]) -> list[int]:
+        """Set labels of all series of each selection, and remove those that are None; others stay.
+
+        All or nothing; returns how many series each selection has.
+        """
+        return self._server.label(changes)
 
     def verify(self) -> Iterator[dict[str, Any]]:
         """Have every pack re-read and checked; yields one answer a series."""

@@ -6,7 +6,7 @@ Small series wait in an open pack that they share; its commit makes all of them 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ from imarium.ingest.contents import follow
 from imarium.ingest.open_pack import Member, OpenPack
 from imarium.ingest.outcome import Observer, Outcome, Silent, Status
 from imarium.ingest.scan import scan, unreadable
-from imarium.model import Series, SourceFile, SourceSeries
+from imarium.model import Selection, Series, SourceFile, SourceSeries, checked_labels
 from imarium.pack import LevelReader, PackWriter, SeriesIndex, WrittenPack, read_attachments
 from imarium.settings import Settings
 from imarium.store import ObjectStore
@@ -72,6 +72,7 @@ class _Order:
     collection: str
     description: str
     tier: Tier
+    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,22 +124,33 @@ class Ingest:
         description: str = "",
         observer: Observer | None = None,
         tier: Tier = Tier.FAST,
+        labels: Mapping[str, str] | None = None,
     ) -> Iterator[Outcome]:
         """Take in files and folders; yields one outcome a file, as soon as it is certain.
 
         A file that holds several series has an outcome for each. Files of small series wait for the commit
         of the pack that their series share (`Sharing`). Files that no reader recognises are refused last,
-        unless they belong to a header that lies beside them.
-        Raises StorageError only if the archive itself cannot be used; a bad file never raises.
+        unless they belong to a header that lies beside them. All series get the `labels`, those too that were
+        known before.
+        Raises StorageError only if the archive itself cannot be used, and InvalidRequestError for labels that
+        cannot be; a bad file never raises.
         """
+        order = _Order(collection, description, tier, checked_labels(labels or {}))
+        labelled: set[str] = set()
         unrecognised: dict[Path, UnrecognisedFileError] = {}
-        for outcome in self._outcomes(
-            paths, _Order(collection, description, tier), observer or Silent(), unrecognised
-        ):
+        for outcome in self._outcomes(paths, order, observer or Silent(), unrecognised):
             unrecognised.pop(outcome.path, None)
+            if outcome.status is Status.KNOWN and outcome.series and outcome.series not in labelled:
+                self._label(outcome.series, order.labels)
+                labelled.add(outcome.series)
             yield outcome
         for path, error in unrecognised.items():
             yield _refused(path, error)
+
+    def _label(self, series: str, labels: Mapping[str, str]) -> None:
+        """Label a series that was known before."""
+        if labels:
+            self._catalog.label([(Selection(series=(series,)), labels)])
 
     def _outcomes(
         self,
@@ -399,7 +411,8 @@ class Ingest:
             if self._share(source, series, frames, reader, run):
                 return []
         with self._written(source, series, source.series.uid, frames) as (new, stored):
-            self._catalog.add_series(run.collection, new, run.order.description, stored)
+            labelled = replace(new, labels=run.order.labels)
+            self._catalog.add_series(run.collection, labelled, run.order.description, stored)
         return _taken(new, new.stored_bytes)
 
     def _share(
@@ -450,6 +463,7 @@ class Ingest:
                     index_span=member.entry.index,
                     files=member.files,
                     pseudonym=member.pseudonym,
+                    labels=run.order.labels,
                 )
                 for member in members
             ]
@@ -490,7 +504,7 @@ class Ingest:
         frames = self._encoded(merged, merged.series, run)
         with self._written(merged, merged.series, source.series.uid, frames) as (new, stored):
             stored()
-            self._catalog.replace_series(new, stack.record.pack.key)
+            self._catalog.replace_series(replace(new, labels=run.order.labels), stack.record.pack.key)
         return _taken(new, new.stored_bytes - stack.record.stored_bytes)
 
     def _encoded(self, source: SourceSeries, series: Series, run: _Run) -> Iterator[EncodedFrame]:

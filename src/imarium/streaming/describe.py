@@ -31,6 +31,7 @@ def describe(record: SeriesRecord) -> dict[str, Any]:
         "source_bytes": record.source_bytes,
         "stored_bytes": record.stored_bytes,
         "notes": list(facts.notes),
+        "labels": dict(record.labels),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,13 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from imarium import samples as sample_data
-from imarium import settings
 from imarium.access.accounts import ADMINISTRATOR
 from imarium.archive import Archive
 from imarium.client import Client
 from imarium.codec import Tier
 from imarium.errors import ImariumError, InvalidRequestError, NotFoundError
-from imarium.faces.cli.backends import Backend, ExportRequest, opened, save_token
+from imarium.faces.cli.backends import ExportRequest, save_token
+from imarium.faces.cli.labels import label
+from imarium.faces.cli.manifests import manifest
+from imarium.faces.cli.options import AsJson, Home, Server, acting_on, settings_of
 from imarium.faces.cli.output import (
     console,
     emit,
@@ -33,10 +34,10 @@ from imarium.faces.cli.output import (
     warn,
 )
 from imarium.faces.cli.packs import packs
-from imarium.faces.cli.paths import default_home
 from imarium.formats import EXPORTS
 from imarium.formats.delivery import size_of
 from imarium.ingest import Status, Summary
+from imarium.model import parse_labels
 from imarium.version import VERSION
 
 app = typer.Typer(
@@ -47,6 +48,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(packs, name="pack")
+app.command()(manifest)
+app.command()(label)
 
 
 class RunnableServer(Protocol):
@@ -66,34 +69,11 @@ class RunnableServer(Protocol):
 
 Listening = Callable[[Archive, str, int, tuple[str, ...]], AbstractContextManager[RunnableServer]]
 
-Home = Annotated[
-    Path | None, typer.Option("--home", help="Folder of all state; else IMARIUM_HOME, else the platform's.")
-]
-Server = Annotated[
-    str | None, typer.Option("--server", help="Act on a server at this address; else IMARIUM_SERVER.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 SeriesUid = Annotated[str, typer.Argument(help="UID of a series; `imarium ls` lists them.")]
 _INTERRUPTED = 130
 _UsageError: Any = typer.BadParameter.__mro__[1]
 """Base of all errors of usage; typer brings its own click and exports only this child."""
 FORMATS = sorted({name for names in EXPORTS.values() for name in names})
-
-
-def _backend(home: Path | None, server: str | None) -> AbstractContextManager[Backend]:
-    """What to act on. An option wins over the environment, and there a server over a home folder."""
-    if home is not None and server is not None:
-        raise InvalidRequestError("--home and --server exclude each other")
-    if home is None:
-        server = server or os.environ.get("IMARIUM_SERVER")
-    return opened(None if server else Archive(_settings(home)), server or None)
-
-
-def _settings(home: Path | None) -> settings.Settings:
-    try:
-        return settings.load(home, default_home=default_home(), environ=os.environ)
-    except ValueError as error:
-        raise InvalidRequestError(str(error)) from error
 
 
 @app.command()
@@ -104,14 +84,17 @@ def ingest(
         Tier,
         typer.Option(help="archive: smallest (JPEG XL), for images that are rarely read; slow to take in."),
     ] = Tier.FAST,
+    label: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for all series; may be repeated.")
+    ] = None,
     home: Home = None,
     server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Take files and folders in. Exit status 1 if anything was refused."""
-    summary = Summary()
-    with _backend(home, server) as backend, ingest_progress(as_json) as observer:
-        for outcome in backend.ingest(paths, collection, observer, tier):
+    summary, labels = Summary(), parse_labels(label or [])
+    with acting_on(home, server) as backend, ingest_progress(as_json) as observer:
+        for outcome in backend.ingest(paths, collection, observer, tier, labels):
             summary.add(outcome)
             if as_json:
                 emit(
@@ -140,7 +123,7 @@ def list_series(
     """List all series."""
     listed = 0
     table = Table("series", "collection", "modality", "shape", "type", "levels", "format", "before", "after")
-    with _backend(home, server) as backend:
+    with acting_on(home, server) as backend:
         for item in backend.list_series(collection):
             listed += 1
             if as_json:
@@ -182,13 +165,14 @@ def _listed(item: dict[str, Any]) -> dict[str, Any]:
         "source_format": item["format"],
         "source_bytes": item["source_bytes"],
         "stored_bytes": item["stored_bytes"],
+        "labels": item["labels"],
     }
 
 
 @app.command()
 def show(series: SeriesUid, home: Home = None, server: Server = None, as_json: AsJson = False) -> None:
     """Show one series: geometry, levels and what each costs."""
-    with _backend(home, server) as backend:
+    with acting_on(home, server) as backend:
         item = backend.show(series)
     if as_json:
         emit({"series": item.pop("uid"), **item})
@@ -201,6 +185,8 @@ def show(series: SeriesUid, home: Home = None, server: Server = None, as_json: A
         spacing = " x ".join(f"{value:.4g}" for value in item["spacing"])
         console.print(f"{'spacing':12} {spacing} mm (slice, row, column)")
     console.print(f"{'exports':12} {', '.join(item['exports'])}")
+    for key, value in item["labels"].items():
+        say(f"{'label':12} {key}={value}")
     for note in item["notes"]:
         say(f"{'note':12} {note}")
     whole = item["level_details"][0]["bytes"]
@@ -245,7 +231,7 @@ def get(
         raise InvalidRequestError(f"formats are {', '.join(FORMATS)}, not {format_name!r}")
     request = ExportRequest(series, format_name, level, size, window, full_range, transfer_syntax, even)
     notes: list[str] = []
-    with _backend(home, server) as backend:
+    with acting_on(home, server) as backend:
         files = backend.export(request, output, notes.append)
     for note in notes:
         warn(f"note: {note}")
@@ -262,7 +248,7 @@ def get(
 def verify(home: Home = None, server: Server = None, as_json: AsJson = False) -> None:
     """Re-read every pack and check every digest. Exit status 1 if anything is damaged."""
     checked = damaged = 0
-    with _backend(home, server) as backend:
+    with acting_on(home, server) as backend:
         for outcome in backend.verify():
             checked += 1
             damaged += outcome.error is not None
@@ -286,7 +272,7 @@ def verify(home: Home = None, server: Server = None, as_json: AsJson = False) ->
 @app.command()
 def samples(home: Home = None, as_json: AsJson = False) -> None:
     """Take in the sample data, unless the home folder holds collections already."""
-    archive = Archive(_settings(home))
+    archive = Archive(settings_of(home))
     try:
         if not sample_data.needed(archive):
             if not as_json:
@@ -322,7 +308,7 @@ def serve(
 ) -> None:
     """Serve the page and the API until stopped."""
     listening: Listening = context.obj
-    archive = Archive(_settings(home))
+    archive = Archive(settings_of(home))
     with listening(archive, host, port, tuple(name or ())) as server:
         password = archive.accounts.ensure_administrator()
         if as_json:
@@ -365,7 +351,7 @@ def reset_password(
     username: Annotated[str, typer.Argument()] = "admin", home: Home = None, as_json: AsJson = False
 ) -> None:
     """Give a user a new generated password and end all of their logins."""
-    archive = Archive(_settings(home))
+    archive = Archive(settings_of(home))
     password = archive.accounts.reset_password(username)
     archive.close()
     if as_json:

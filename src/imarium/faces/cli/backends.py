@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imarium.archive import Archive
 from imarium.client import Client
@@ -21,7 +21,14 @@ from imarium.formats.base import Refusal
 from imarium.formats.delivery import deliver, download_name, resolve, scatter
 from imarium.ingest import Observer, Outcome, Status
 from imarium.ingest.scan import unreadable
+from imarium.model import Selection
 from imarium.streaming import VerifyOutcome, describe, describe_fully, parse_window
+
+if TYPE_CHECKING:
+    from imarium.manifest import Format
+
+Changes = Sequence[tuple[Selection, Mapping[str, str | None]]]
+"""Labels to set, and with None to remove, on the series of selections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +45,32 @@ class ExportRequest:
     even: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenManifest:
+    """What `imarium manifest` wrote."""
+
+    series: int
+    digest: str
+
+
 class Backend(Protocol):
     """What every command needs, wherever it acts."""
 
-    def ingest(self, paths: list[Path], collection: str, observer: Observer, tier: Tier) -> Iterator[Outcome]:
+    def ingest(
+        self,
+        paths: list[Path],
+        collection: str,
+        observer: Observer,
+        tier: Tier,
+        labels: Mapping[str, str],
+    ) -> Iterator[Outcome]:
         """Take files in."""
+
+    def label(self, changes: Changes) -> list[int]:
+        """Set and remove labels; returns how many series each selection has."""
+
+    def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
+        """Write what a selection holds as a table."""
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -69,9 +97,29 @@ class LocalBackend:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
 
-    def ingest(self, paths: list[Path], collection: str, observer: Observer, tier: Tier) -> Iterator[Outcome]:
+    def ingest(
+        self,
+        paths: list[Path],
+        collection: str,
+        observer: Observer,
+        tier: Tier,
+        labels: Mapping[str, str],
+    ) -> Iterator[Outcome]:
         """Take files in."""
-        return self._archive.ingest.run(paths, collection=collection, observer=observer, tier=tier)
+        return self._archive.ingest.run(
+            paths, collection=collection, observer=observer, tier=tier, labels=labels
+        )
+
+    def label(self, changes: Changes) -> list[int]:
+        """Set and remove labels."""
+        return self._archive.catalog.label(changes)
+
+    def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
+        """Write a manifest."""
+        kind = manifest_format(path)
+        with self._archive.manifests.draft(selection) as draft:
+            draft.write(path, kind)
+            return WrittenManifest(draft.series, draft.digest)
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -118,7 +166,14 @@ class RemoteBackend:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def ingest(self, paths: list[Path], collection: str, observer: Observer, tier: Tier) -> Iterator[Outcome]:
+    def ingest(
+        self,
+        paths: list[Path],
+        collection: str,
+        observer: Observer,
+        tier: Tier,
+        labels: Mapping[str, str],
+    ) -> Iterator[Outcome]:
         """Send files and have them taken in."""
         files: list[tuple[Path, int]] = []
         for found in to_send(paths):
@@ -138,7 +193,7 @@ class RemoteBackend:
 
         if not files:
             return
-        for answer in self._client.ingest(sent(), collection, tier, folders=folders_of(paths)):
+        for answer in self._client.ingest(sent(), collection, tier, labels, folders=folders_of(paths)):
             yield Outcome(
                 files[answer["number"]][0],
                 Status(answer["status"]),
@@ -147,6 +202,16 @@ class RemoteBackend:
                 answer["source_bytes"],
                 answer["stored_bytes"],
             )
+
+    def label(self, changes: Changes) -> list[int]:
+        """Have the server set and remove labels."""
+        return self._client.label(changes)
+
+    def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
+        """Fetch a manifest and write it."""
+        manifest = self._client.manifest(selection)
+        manifest.write(path)
+        return WrittenManifest(len(manifest), manifest.digest)
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -198,6 +263,13 @@ def _delivered(format_name: str, output: str | None, make: Callable[[Path], list
             return deliver(make(draft), output, format_name)
     except OSError as error:
         raise StorageError(f"the export cannot be written: {error.strerror}") from error
+
+
+def manifest_format(path: Path) -> Format:
+    """How a manifest is written to a file of that name; raises InvalidRequestError."""
+    from imarium.manifest import Format  # noqa: PLC0415 - pyarrow takes long to load, few commands need it
+
+    return Format.of(path)
 
 
 def saved_token(url: str) -> str | None:

@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 
 from imarium.archive import Archive
 from imarium.errors import NotFoundError
-from imarium.faces.http import browse, errors, pixels, sessions, uploads
+from imarium.faces.http import browse, errors, labels, manifests, pixels, sessions, uploads
 from imarium.faces.http.context import current_user
 from imarium.faces.http.guard import Guard
 from imarium.faces.http.schemas import ErrorAnswer
@@ -57,7 +57,7 @@ def create_app(
     for module in (browse, sessions):
         api.include_router(module.public)
     login = [] if open_reading else [Depends(current_user)]
-    for module in (browse, pixels, sessions, uploads):
+    for module in (browse, labels, manifests, pixels, sessions, uploads):
         api.include_router(module.router, dependencies=login)
 
     @api.get("/openapi.json", include_in_schema=False, dependencies=login)

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imarium.catalog import CollectionRecord, StudyRecord
 from imarium.codec import Tier
+from imarium.model import Selection
 from imarium.model.geometry import Affine
 
 
@@ -106,6 +107,7 @@ class SeriesItem(Schema):
     source_bytes: int
     stored_bytes: int
     notes: list[str]
+    labels: dict[str, str]
 
 
 class LevelItem(Schema):
@@ -187,6 +189,7 @@ class NewUpload(BaseModel):
 
     collection: str = Field(default="default", min_length=1, max_length=200)
     tier: Tier = Field(default=Tier.FAST, description="archive: smallest, for images that are rarely read.")
+    labels: dict[str, str] = Field(default={}, description="Of all series, those too that are known already.")
 
 
 class UploadAnswer(Schema):
@@ -204,6 +207,48 @@ class OutcomeLine(Schema):
     reason: str | None
     source_bytes: int
     stored_bytes: int
+
+
+class SelectionBody(BaseModel):
+    """Which series are meant: those that meet all of what is given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    collection: str | None = None
+    series: list[str] = Field(default=[], description="UIDs; none: whichever.")
+    studies: list[str] = Field(default=[], description="UIDs; none: whichever.")
+    modality: str | None = None
+    body_part: str | None = None
+    labels: dict[str, str] = {}
+
+    def selection(self) -> Selection:
+        """As the services take it; raises InvalidRequestError."""
+        return Selection.from_json(self.model_dump())
+
+
+class LabelChange(BaseModel):
+    """Labels for the series of a selection; a label that is null is removed, and others stay."""
+
+    selection: SelectionBody
+    labels: dict[str, str | None]
+
+
+class LabelChanges(BaseModel):
+    """Changes that are made in turn: all of them or none."""
+
+    items: list[LabelChange] = Field(max_length=10_000)
+
+
+class LabelledAnswer(Schema):
+    """What labels were set on."""
+
+    series: list[int] = Field(description="How many series each selection has.")
+
+
+class LabelsAnswer(Schema):
+    """The labels of a series."""
+
+    labels: dict[str, str]
 
 
 class VerifyLine(Schema):

@@ -20,6 +20,7 @@ from imarium.errors import LimitExceededError, StorageError
 from imarium.faces.http.context import ArchiveDep, UserDep
 from imarium.faces.http.incoming import DEEPEST, LONGEST_PATH, Incoming, safe_path
 from imarium.faces.http.schemas import NewUpload, OutcomeLine, UploadAnswer, VerifyLine
+from imarium.model import checked_labels
 
 router = APIRouter(tags=["ingest"])
 
@@ -43,6 +44,7 @@ SentPath = Annotated[
 @router.post("/uploads", status_code=201)
 def open_upload(archive: ArchiveDep, user: UserDep, request: NewUpload) -> UploadAnswer:
     """Open an upload; send its files, then ingest it."""
+    checked_labels(request.labels)
     return UploadAnswer(id=Incoming.create(_root(archive), user, request))
 
 
@@ -86,7 +88,10 @@ def ingest(archive: ArchiveDep, user: UserDep, identifier: str) -> StreamingResp
     def lines() -> Iterator[str]:
         try:
             for outcome in archive.ingest.run(
-                places, collection=upload.wishes.collection, tier=upload.wishes.tier
+                places,
+                collection=upload.wishes.collection,
+                tier=upload.wishes.tier,
+                labels=upload.wishes.labels,
             ):
                 number = places.get(outcome.path)
                 if number is None:

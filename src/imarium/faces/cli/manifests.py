@@ -1,0 +1,34 @@
+"""`imarium manifest`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imarium.faces.cli.backends import manifest_format
+from imarium.faces.cli.options import AsJson, Home, Server, acting_on
+from imarium.faces.cli.output import emit, say
+from imarium.model import Selection
+
+
+def manifest(
+    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.parquet, or FILE.arrow.")],
+    selection: Annotated[
+        str,
+        typer.Argument(help='Like "chest modality=CT label.class=covid", in quotes; none: everything.'),
+    ] = "",
+    home: Home = None,
+    server: Server = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write what a selection holds as a table for training: geometry, labels, byte ranges of every level."""
+    chosen = Selection.parse(selection)
+    manifest_format(output)
+    with acting_on(home, server) as backend:
+        written = backend.manifest(chosen, output)
+    if as_json:
+        emit({"path": str(output), "series": written.series, "digest": written.digest})
+    else:
+        say(f"wrote {output} ({written.series} series, digest {written.digest})")

@@ -1,0 +1,30 @@
+"""Routes that set labels; all of them need a login."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from imarium.faces.http.context import ArchiveDep, SeriesDep, UserDep
+from imarium.faces.http.schemas import LabelChanges, LabelledAnswer, LabelsAnswer
+
+router = APIRouter(tags=["labels"])
+
+
+@router.put("/series/{uid}/labels")
+def replace_labels(
+    archive: ArchiveDep,
+    user: UserDep,  # noqa: ARG001
+    record: SeriesDep,
+    labels: dict[str, str],
+) -> LabelsAnswer:
+    """Have a series bear these labels and no others."""
+    uid = record.series.uid
+    archive.catalog.replace_labels(uid, labels)
+    return LabelsAnswer(labels=dict(archive.catalog.get_series(uid).labels))
+
+
+@router.post("/labels")
+def change_labels(archive: ArchiveDep, user: UserDep, changes: LabelChanges) -> LabelledAnswer:  # noqa: ARG001
+    """Set and remove labels of all series of selections."""
+    counts = archive.catalog.label([(item.selection.selection(), item.labels) for item in changes.items])
+    return LabelledAnswer(series=counts)
