@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +13,7 @@ import numpy as np
 from imarium.client.download import Downloaded, Exports, Form, Progress, save, save_all, to_nifti
 from imarium.client.listing import Listing
 from imarium.client.origin import Origin, pieces_of_levels
-from imarium.client.reading import checked_index, read_frames, read_volume
+from imarium.client.reading import checked_index, read_frames, read_pyramids, read_volume
 from imarium.client.snapshots import describe_row
 from imarium.codec import resample_stack
 from imarium.errors import InvalidRequestError, LevelError, TransportError
@@ -23,7 +23,7 @@ from imarium.model.sizes import grid_of_spacing, parse_size
 from imarium.pack import Held, SeriesIndex, Span
 
 if TYPE_CHECKING:
-    from imarium.manifest import Manifest
+    from imarium.manifest import Manifest, ManifestRow
 
 Size = int | str | tuple[int, int]
 Spacing = float | tuple[float | None, float | None, float | None]
@@ -89,12 +89,13 @@ class AsyncClient:
 
     def series_of(self, manifest: Manifest) -> list[AsyncSeries]:
         """The series of a manifest of this server or store. Asks nothing."""
-        found = []
-        for row in manifest.rows():
-            if row.url is not None:
-                self.origin.know(row.pack, row.url)
-            found.append(AsyncSeries(self, describe_row(row)))
-        return found
+        return [self.series_at(row) for row in manifest.rows()]
+
+    def series_at(self, row: ManifestRow) -> AsyncSeries:
+        """The series of one row of such a manifest. Asks nothing."""
+        if row.url is not None:
+            self.origin.know(row.pack, row.url)
+        return AsyncSeries(self, describe_row(row))
 
     async def download(
         self,
@@ -225,6 +226,15 @@ class AsyncSeries:
         client = self._client
         async for frame in read_frames(client.origin, self.pack, index, level, start, stop, client.threads):
             yield frame
+
+    async def pyramids(self, numbers: Sequence[int]) -> AsyncIterator[list[Frame]]:
+        """Some frames in the order of their numbers, each at all of its levels, full resolution first.
+
+        The bytes of a frame are fetched once. Raises InvalidRequestError for frames that do not exist.
+        """
+        index = await self.index()
+        async for levels in read_pyramids(self._client.origin, self.pack, index, numbers):
+            yield levels
 
     async def to_nifti(
         self, level: int | None = None, *, size: Size | None = None, spacing: Spacing | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import httpx
 
@@ -58,10 +58,10 @@ class HttpOrigin:
 
     async def read(self, pack: str, spans: Sequence[Span]) -> list[bytes]:
         """See `Origin.read`."""
-        gaps = [gap for span in joined(spans) for gap in _gaps(*span)]
-        # Object stores answer one range a request.
-        most = 1 if pack in self._addresses else _RANGES_AT_ONCE
-        await together(self._fill(pack, group) for group in _groups(gaps, most))
+        requests = requests_for(spans, presigned=pack in self._addresses)
+        groups = [[_Gap(*span) for span in request] for request in requests]
+        await together(self._fill(pack, group) for group in groups)
+        gaps = [gap for group in groups for gap in group]
         held = Held([(gap.start, gap.stop) for gap in gaps], [bytes(gap.content) for gap in gaps])
         return cut(held, spans)
 
@@ -152,20 +152,20 @@ def _check_end(gaps: Sequence[_Gap], total: int | None) -> None:
         )
 
 
-def _gaps(start: int, stop: int) -> Iterator[_Gap]:
-    for first in range(start, stop, _REQUEST_BYTES):
-        yield _Gap(first, min(stop, first + _REQUEST_BYTES))
+def requests_for(spans: Sequence[Span], *, presigned: bool = False) -> list[list[Span]]:
+    """How bytes of a pack are asked for: the ranges of each request, which all go out at the same time.
 
-
-def _groups(gaps: Sequence[_Gap], most: int) -> Iterator[list[_Gap]]:
-    """What one request asks for."""
-    group: list[_Gap] = []
+    Object stores, to which `presigned` addresses lead, answer one range a request.
+    """
+    most = 1 if presigned else _RANGES_AT_ONCE
+    requests: list[list[Span]] = []
     size = 0
-    for gap in gaps:
-        if group and (len(group) == most or size + gap.stop - gap.start > _REQUEST_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(gap)
-        size += gap.stop - gap.start
-    if group:
-        yield group
+    for span in joined(spans):
+        for start in range(*span, _REQUEST_BYTES):
+            stop = min(span[1], start + _REQUEST_BYTES)
+            if not requests or len(requests[-1]) == most or size + stop - start > _REQUEST_BYTES:
+                requests.append([])
+                size = 0
+            requests[-1].append((start, stop))
+            size += stop - start
+    return requests

@@ -19,7 +19,8 @@ from imarium.errors import ImariumError, TransportError
 
 API = "/api/v1"
 TIMEOUT = httpx.Timeout(30.0, read=300.0)
-_CONNECTIONS = 8
+CONNECTIONS = 8
+"""Requests for bytes that a client has under way at once."""
 _PASSING = frozenset({429, 502, 503, 504})
 _LONGEST_PAUSE = 30.0
 _ATTEMPTS = 8
@@ -79,7 +80,7 @@ class Wire:
         *,
         attempts: int = _ATTEMPTS,
         first_pause: float = 0.2,
-        connections: int = _CONNECTIONS,
+        connections: int = CONNECTIONS,
     ) -> None:
         """`url` is None where all addresses are those of an object store. `attempts` is how often in a row a
         request may fail in a way that passes; `first_pause` the seconds after the first failure.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from imarium.archive import Archive
 from imarium.client import Client
+from imarium.client.core import AsyncClient
+from imarium.client.snapshots import ManifestListing
+from imarium.client.stored import FolderOrigin
 from imarium.codec import Tier
 from imarium.errors import StorageError
 from imarium.faces.cli.paths import config_folder
@@ -25,7 +28,7 @@ from imarium.model import Selection
 from imarium.streaming import VerifyOutcome, describe, describe_fully, parse_window
 
 if TYPE_CHECKING:
-    from imarium.manifest import Format
+    from imarium.manifest import Format, Manifest
 
 Changes = Sequence[tuple[Selection, Mapping[str, str | None]]]
 """Labels to set, and with None to remove, on the series of selections."""
@@ -71,6 +74,9 @@ class Backend(Protocol):
 
     def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
         """Write what a selection holds as a table."""
+
+    def reading(self, selection: Selection) -> AbstractContextManager[tuple[Manifest, Client]]:
+        """A snapshot of a selection, and a client that reads its series."""
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -120,6 +126,21 @@ class LocalBackend:
         with self._archive.manifests.draft(selection) as draft:
             draft.write(path, kind)
             return WrittenManifest(draft.series, draft.digest)
+
+    @contextmanager
+    def reading(self, selection: Selection) -> Iterator[tuple[Manifest, Client]]:
+        """A snapshot, and a client straight over the objects."""
+        from imarium.manifest import Format, Manifest  # noqa: PLC0415 - see `manifest_format`
+
+        settings = self._archive.settings
+        with TemporaryDirectory(prefix="snapshot-", dir=settings.scratch) as folder:
+            file = Path(folder) / "manifest.arrow"
+            with self._archive.manifests.draft(selection) as draft:
+                draft.write(file, Format.ARROW)
+            manifest = Manifest.read(file)
+        core = AsyncClient(ManifestListing(manifest), FolderOrigin(settings.objects), settings.threads)
+        with Client.of(core) as client:
+            yield manifest, client
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -212,6 +233,11 @@ class RemoteBackend:
         manifest = self._client.manifest(selection)
         manifest.write(path)
         return WrittenManifest(len(manifest), manifest.digest)
+
+    @contextmanager
+    def reading(self, selection: Selection) -> Iterator[tuple[Manifest, Client]]:
+        """A snapshot, and the client of the server."""
+        yield self._client.manifest(selection), self._client
 
     def collections(self) -> list[str]:
         """Names of all collections."""
