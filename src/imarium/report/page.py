@@ -184,6 +184,8 @@ class Page:
             ((dataset, group),) = datasets
             plots = spread_figures(dataset.name, group, WIDE)
             heading = tag("h2", "Image by image")
+            if not plots:
+                return []
             return [tag("section", heading, tag("div", tag("div", *plots, class_="pair"), class_="panel"))]
         sections: list[Child] = []
         for number, (dataset, group) in enumerate(datasets):

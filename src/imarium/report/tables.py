@@ -52,7 +52,8 @@ def image_table(results: Sequence[SeriesResult]) -> Element:
         row.append(f"{full.rows}x{full.columns}, {size_text(full.bytes)}")
         row += [_image_cell(level, full.bytes) for level in result.levels[1:]]
         rows.append(row + [""] * (depth - len(result.levels)))
-    return table(head, rows, "Bytes of the full resolution's, SSIM and PSNR", texts=(0, 1), long=(0, 1))
+    said = ", SSIM or labels equal, and PSNR" if any(result.sampled for result in results) else ""
+    return table(head, rows, f"Share of the full resolution's bytes{said}", texts=(0, 1), long=(0, 1))
 
 
 def _image_cell(level: LevelResult, full: int) -> str:
