@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from imarium.archive import Archive
 from imarium.client import Client
+from imarium.client.download import Downloaded, Form, Progress
 from imarium.codec import Tier
 from imarium.errors import StorageError
+from imarium.faces.cli.local import client_of
 from imarium.faces.cli.paths import config_folder
 from imarium.faces.cli.sending import folders_of, to_send
 from imarium.formats.base import Refusal
@@ -72,6 +74,11 @@ class Backend(Protocol):
     def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
         """Write what a selection holds as a table."""
 
+    def download(
+        self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
+    ) -> list[Downloaded]:
+        """Write every series of a selection into a folder; what is finished there stays."""
+
     def collections(self) -> list[str]:
         """Names of all collections."""
 
@@ -120,6 +127,13 @@ class LocalBackend:
         with self._archive.manifests.draft(selection) as draft:
             draft.write(path, kind)
             return WrittenManifest(draft.series, draft.digest)
+
+    def download(
+        self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
+    ) -> list[Downloaded]:
+        """Read the packs as the client does."""
+        with client_of(self._archive, selection) as client:
+            return _downloaded(client, None, dest, form, report)
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -213,6 +227,12 @@ class RemoteBackend:
         manifest.write(path)
         return WrittenManifest(len(manifest), manifest.digest)
 
+    def download(
+        self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
+    ) -> list[Downloaded]:
+        """Stream from the server."""
+        return _downloaded(self._client, selection, dest, form, report)
+
     def collections(self) -> list[str]:
         """Names of all collections."""
         return [item["name"] for item in self._client.collections()]
@@ -250,6 +270,24 @@ class RemoteBackend:
         """Have the server check everything."""
         for line in self._client.verify():
             yield VerifyOutcome(line["series"], line["frames"], line["error"])
+
+
+def _downloaded(
+    client: Client,
+    selection: Selection | None,
+    dest: Path,
+    form: Form,
+    report: Callable[[Progress], None],
+) -> list[Downloaded]:
+    return client.download(
+        selection,
+        dest,
+        format=form.format_name,
+        level=form.level,
+        size=form.size,
+        spacing=form.spacing,
+        progress=report,
+    )
 
 
 def _delivered(format_name: str, output: str | None, make: Callable[[Path], list[Path]]) -> list[Path]:
