@@ -220,8 +220,8 @@ class AsyncSeries:
         InvalidRequestError for frames that do not exist.
         """
         index = await self.index()
-        index.check_level(level)
         stop = index.series.frames if stop is None else stop
+        index.spans(level, start, stop)  # raises what is to be raised
         client = self._client
         async for frame in read_frames(client.origin, self.pack, index, level, start, stop, client.threads):
             yield frame
@@ -297,7 +297,7 @@ def target_of(series: Series, size: Size | None, spacing: Spacing | None, *, ups
     if spacing is not None:
         slices, rows, columns = grid_of_spacing(spacing, series, upsample=upsample)
         return series.at_slices(slices).at_size(rows, columns)
-    text = f"{size[0]}x{size[1]}" if isinstance(size, tuple) else str(size)
+    text = "x".join(str(side) for side in size) if isinstance(size, tuple) else str(size)
     rows, columns = parse_size(text, series, upsample=upsample)
     if (rows > series.rows or columns > series.columns) and not upsample:
         raise LevelError(

@@ -65,8 +65,7 @@ class Form:
     def _resolution(self) -> str:
         """The end of a file's name that tells the resolution."""
         if self.size is not None:
-            size = f"{self.size[0]}x{self.size[1]}" if isinstance(self.size, tuple) else str(self.size)
-            return f"-size{size}"
+            return f"-size{self._size}"
         if self.spacing is not None:
             given = self.spacing if isinstance(self.spacing, tuple) else (self.spacing,)
             return "-spacing" + "x".join("own" if value is None else f"{value:g}" for value in given)
@@ -82,8 +81,14 @@ class Form:
 
     def query(self) -> dict[str, Any]:
         """For an export."""
-        size = f"{self.size[0]}x{self.size[1]}" if isinstance(self.size, tuple) else self.size
-        return {"format": self.format_name, "level": self.level, "size": size}
+        return {"format": self.format_name, "level": self.level, "size": self._size}
+
+    @property
+    def _size(self) -> str | None:
+        """The size as a server reads it."""
+        if isinstance(self.size, tuple):
+            return "x".join(str(side) for side in self.size)
+        return None if self.size is None else str(self.size)
 
 
 @dataclass(frozen=True, slots=True)
