@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from imarium.client.reading import checked_index, read_frames, read_volume
 from imarium.client.snapshots import describe_row
 from imarium.codec import resample_stack
 from imarium.errors import InvalidRequestError, LevelError, TransportError
-from imarium.model import Selection, Series, Volume
+from imarium.model import Selection, Series, Volume, level_shape
 from imarium.model.series import Frame
 from imarium.model.sizes import grid_of_spacing, parse_size
 from imarium.pack import Held, SeriesIndex, Span
@@ -154,6 +155,14 @@ class AsyncSeries:
     def pack(self) -> str:
         """Key of the pack that holds the series."""
         return str(self.metadata["pack"]["key"])
+
+    def pixel_bytes(self, level: int = 0) -> int:
+        """Bytes of a level's pixels in memory; those of the smallest for a level that does not exist."""
+        frames, rows, columns = self.shape
+        facts = self.metadata
+        at_level = level_shape(rows, columns, max(0, min(level, self.levels - 1)))
+        item: int = np.dtype(facts["dtype"]).itemsize
+        return frames * math.prod(at_level) * int(facts["samples"]) * item
 
     async def index(self) -> SeriesIndex:
         """Where every part of every frame lies; one small request, the first time."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from imarium.client.files import SUFFIXES, beside, nifti_image, written
 from imarium.client.origin import together
 from imarium.errors import (
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("nifti", "npy", "dicom", "png", "ome-zarr")
 _AT_ONCE = 4
+_WHOLE_BYTES = 64 << 20
+"""Decoded pixels that are held at once: index and bytes of a small series come in one request."""
 _JOURNAL = ".imarium-download"
 """In the folder of a download: which file holds what, a line each."""
 _SAFE = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,99}")
@@ -136,18 +140,19 @@ async def to_nifti(series: AsyncSeries, form: Form) -> Any:
 
 
 async def rendered(series: AsyncSeries, form: Form) -> tuple[Series, AsyncIterator[Frame]]:
-    """Facts and frames at a resolution: of a level in bounded memory, else of the whole volume."""
-    if form.size is None and form.spacing is None:
-        level = form.level or 0
+    """Facts and frames at a resolution. Memory is bounded for levels; sizes and spacings need the volume."""
+    level = form.level or 0
+    resampled = form.size is not None or form.spacing is not None
+    if not resampled and series.pixel_bytes(level) > _WHOLE_BYTES:
         index = await series.index()
         index.check_level(level)
         return index.series.at_level(level), series.frames(level=level)
-    volume = await series.volume(size=form.size, spacing=form.spacing)
+    volume = await series.volume(form.level, size=form.size, spacing=form.spacing)
     facts = volume.series
     assert facts is not None
 
     async def each() -> AsyncIterator[Frame]:
-        for frame in volume.view().reshape(-1, *facts.frame_shape):
+        for frame in np.asarray(volume).reshape(-1, *facts.frame_shape):
             yield frame
 
     return facts, each()
