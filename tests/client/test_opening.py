@@ -111,7 +111,9 @@ def test_a_manifest_beside_its_packs(filled, manifest):
         assert [(item["name"], item["series"]) for item in db.collections()] == [("c", 7)]
         (series,) = db.search("c modality=CT label.split=train")
         np.testing.assert_array_equal(series.volume(level=2), filled.streaming.volume(series.uid, 2))
-        assert not db.search("other")
+        assert not db.search("modality=MR")
+        with pytest.raises(NotFoundError, match="collection"):
+            db.search("other")
         assert len(list(db.list_series("c"))) == 7
         with pytest.raises(NotFoundError, match="manifest"):
             db.series("1.2.3")
