@@ -15,6 +15,7 @@ SCRIPTS = {
     "memory": "memory.py",
     "rewrap": "rewrap.py",
     "small-series": "small_series.py",
+    "manifest": "manifest.py",
     "blocks": "blocks.py",
 }
 HEAD = """\

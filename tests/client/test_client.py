@@ -16,12 +16,6 @@ from imarium.testing.dicom_files import make_table, write_file
 from imarium.testing.samples import SAMPLES
 
 
-@pytest.fixture
-def uid(live, phantom):
-    outcomes = list(live.archive.ingest.run([phantom / "dicom"], collection="c"))
-    return outcomes[0].series
-
-
 def test_a_level_is_one_range_request_of_just_its_bytes(live, uid):
     with proxied(live.url) as proxy, imarium.connect(proxy.url) as db:
         series = db.series(uid)

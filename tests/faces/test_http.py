@@ -181,6 +181,8 @@ def test_exports_leave_no_files(http, stored, live):
         ("POST", f"/uploads/{'0' * 32}/ingest"),
         ("DELETE", f"/uploads/{'0' * 32}"),
         ("POST", "/verify"),
+        ("PUT", "/series/1/labels"),
+        ("POST", "/labels"),
         ("POST", "/logout"),
         ("GET", "/me"),
     ],
@@ -209,6 +211,9 @@ def test_every_route_that_changes_data_is_in_the_list_above():
         ("POST", "/api/v1/uploads/{identifier}/ingest"),
         ("DELETE", "/api/v1/uploads/{identifier}"),
         ("POST", "/api/v1/verify"),
+        ("PUT", "/api/v1/series/{uid}/labels"),
+        ("POST", "/api/v1/labels"),
+        ("POST", "/api/v1/manifest"),  # changes nothing: the body is what to look for
     }
 
 

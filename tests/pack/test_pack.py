@@ -1,5 +1,6 @@
 """Packs: what is written comes back, from any offset, and damage is found."""
 
+import itertools
 import os
 import tracemalloc
 from dataclasses import replace
@@ -9,6 +10,8 @@ import imagecodecs
 import numpy as np
 import pytest
 from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imarium.codec import decompositions_for, encode_frames
 from imarium.errors import (
@@ -21,6 +24,7 @@ from imarium.errors import (
     StorageError,
 )
 from imarium.pack import (
+    Held,
     LevelReader,
     PackWriter,
     SeriesIndex,
@@ -235,3 +239,22 @@ def test_a_full_disk_takes_back_what_was_half_written(tmp_path, monkeypatch):
         content = pack.path.read_bytes()
     assert blake3(content).hexdigest() == pack.digest
     verify_pack(fetch_of(content), len(content))
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=2, max_size=8, unique=True), st.integers(0, 60), st.integers(0, 60)
+)
+def test_held_bytes_are_cut_over_ranges_that_touch(edges, start, stop):
+    content = bytes(range(60))
+    edges = sorted(edges)
+    spans = list(itertools.pairwise(edges))[:: 1 if len(edges) % 2 else 2]
+    held = Held(spans, [content[first:last] for first, last in spans])
+    start, stop = min(start, stop), max(start, stop)
+    found = held.cut(start, stop)
+    there = {n for first, last in spans for n in range(first, last)}
+    if set(range(start, stop)) <= there:
+        assert found == content[start:stop]
+    else:
+        assert len(found) < stop - start
+    with pytest.raises(IntegrityError):
+        Held([(0, 5)], [b"1234"])

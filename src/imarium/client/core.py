@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from imarium.client.reading import checked_index, read_frames, read_pyramids, re
 from imarium.client.snapshots import describe_row
 from imarium.codec import resample_stack
 from imarium.errors import InvalidRequestError, LevelError, TransportError
-from imarium.model import Selection, Series, Volume
+from imarium.model import Selection, Series, Volume, level_shape
 from imarium.model.series import Frame
 from imarium.model.sizes import grid_of_spacing, parse_size
 from imarium.pack import Held, SeriesIndex, Span
@@ -156,6 +157,14 @@ class AsyncSeries:
         """Key of the pack that holds the series."""
         return str(self.metadata["pack"]["key"])
 
+    def pixel_bytes(self, level: int = 0) -> int:
+        """Bytes of a level's pixels in memory; those of the smallest for a level that does not exist."""
+        frames, rows, columns = self.shape
+        facts = self.metadata
+        at_level = level_shape(rows, columns, max(0, min(level, self.levels - 1)))
+        item: int = np.dtype(facts["dtype"]).itemsize
+        return frames * math.prod(at_level) * int(facts["samples"]) * item
+
     async def index(self) -> SeriesIndex:
         """Where every part of every frame lies; one small request, the first time."""
         if self._index is None:
@@ -221,8 +230,8 @@ class AsyncSeries:
         InvalidRequestError for frames that do not exist.
         """
         index = await self.index()
-        index.check_level(level)
         stop = index.series.frames if stop is None else stop
+        index.spans(level, start, stop)  # raises what is to be raised
         client = self._client
         async for frame in read_frames(client.origin, self.pack, index, level, start, stop, client.threads):
             yield frame
@@ -307,7 +316,7 @@ def target_of(series: Series, size: Size | None, spacing: Spacing | None, *, ups
     if spacing is not None:
         slices, rows, columns = grid_of_spacing(spacing, series, upsample=upsample)
         return series.at_slices(slices).at_size(rows, columns)
-    text = f"{size[0]}x{size[1]}" if isinstance(size, tuple) else str(size)
+    text = "x".join(str(side) for side in size) if isinstance(size, tuple) else str(size)
     rows, columns = parse_size(text, series, upsample=upsample)
     if (rows > series.rows or columns > series.columns) and not upsample:
         raise LevelError(

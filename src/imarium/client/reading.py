@@ -149,14 +149,13 @@ def damaged(index: SeriesIndex, held: Held, spans: Sequence[Span]) -> list[Span]
 def _batches(index: SeriesIndex, level: int, start: int, stop: int) -> list[Span]:
     """Runs of frames of about a batch's bytes: whole blocks where they fit, whose pieces a cache has."""
     sizes = index.lengths[: index.parts_at(level)].sum(axis=0, dtype=np.int64)
-    runs: list[Span] = []
-    size = 0
-    for first in range(start, stop, 1):
-        fits = runs and size + sizes[first] <= _BATCH_BYTES
-        if fits:
-            runs[-1] = (runs[-1][0], first + 1)
-            size += int(sizes[first])
-        else:
-            runs.append((first, first + 1))
-            size = int(sizes[first])
+    runs = []
+    while start < stop:
+        ends = np.cumsum(sizes[start:stop])
+        end = start + max(1, int(np.searchsorted(ends, _BATCH_BYTES, side="right")))
+        block = end // index.block_frames * index.block_frames
+        if start < block < end < stop:
+            end = block
+        runs.append((start, end))
+        start = end
     return runs

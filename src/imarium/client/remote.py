@@ -14,6 +14,8 @@ from imarium.pack import Held, Span
 
 _RANGES_AT_ONCE = 256
 """As many ranges as a server answers at once."""
+_SILENCE_SECONDS = 30.0
+"""Without a byte, after which an answer counts as cut."""
 _REQUEST_BYTES = 32 << 20
 """More are several requests at the same time, each of which goes on by itself when it is cut."""
 _WORTHWHILE_BYTES = 1 << 16
@@ -93,7 +95,9 @@ class HttpOrigin:
         headers = {"Range": f"bytes={asked}", "Accept-Encoding": "identity"}
         address = presigned or self._wire.address(f"/{pack}")
         try:
-            async with self._wire.stream("GET", address, own=presigned is None, headers=headers) as response:
+            async with self._wire.stream(
+                "GET", address, own=presigned is None, headers=headers, timeout=_SILENCE_SECONDS
+            ) as response:
                 if response.status_code != httpx.codes.PARTIAL_CONTENT:
                     raise TransportError(
                         "the server, or a proxy before it, did not answer with the ranges asked for"

@@ -19,6 +19,7 @@ from imarium.client import Client
 from imarium.codec import Tier
 from imarium.errors import ImariumError, InvalidRequestError, NotFoundError
 from imarium.faces.cli.backends import ExportRequest, save_token
+from imarium.faces.cli.downloads import download
 from imarium.faces.cli.labels import label
 from imarium.faces.cli.manifests import manifest
 from imarium.faces.cli.options import AsJson, Home, Server, acting_on, settings_of
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(packs, name="pack")
 app.command()(manifest)
+app.command()(download)
 app.command()(label)
 app.command()(report)
 

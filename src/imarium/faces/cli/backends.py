@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from imarium.archive import Archive
 from imarium.client import Client
-from imarium.client.core import AsyncClient
-from imarium.client.snapshots import ManifestListing
-from imarium.client.stored import FolderOrigin
+from imarium.client.download import Downloaded, Form, Progress
 from imarium.codec import Tier
 from imarium.errors import StorageError
+from imarium.faces.cli.local import client_of
 from imarium.faces.cli.paths import config_folder
 from imarium.faces.cli.sending import folders_of, to_send
 from imarium.formats.base import Refusal
@@ -78,6 +77,11 @@ class Backend(Protocol):
     def reading(self, selection: Selection) -> AbstractContextManager[tuple[Manifest, Client]]:
         """A snapshot of a selection, and a client that reads its series."""
 
+    def download(
+        self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
+    ) -> list[Downloaded]:
+        """Write every series of a selection into a folder; what is finished there stays."""
+
     def collections(self) -> list[str]:
         """Names of all collections."""
 
@@ -130,17 +134,15 @@ class LocalBackend:
     @contextmanager
     def reading(self, selection: Selection) -> Iterator[tuple[Manifest, Client]]:
         """A snapshot, and a client straight over the objects."""
-        from imarium.manifest import Format, Manifest  # noqa: PLC0415 - see `manifest_format`
+        with client_of(self._archive, selection) as client:
+            yield client.manifest(), client
 
-        settings = self._archive.settings
-        with TemporaryDirectory(prefix="snapshot-", dir=settings.scratch) as folder:
-            file = Path(folder) / "manifest.arrow"
-            with self._archive.manifests.draft(selection) as draft:
-                draft.write(file, Format.ARROW)
-            manifest = Manifest.read(file)
-        core = AsyncClient(ManifestListing(manifest), FolderOrigin(settings.objects), settings.threads)
-        with Client.of(core) as client:
-            yield manifest, client
+    def download(
+        self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
+    ) -> list[Downloaded]:
+        """Read the packs as the client does."""
+        with client_of(self._archive, selection) as client:
+            return _downloaded(client, None, dest, form, report)
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -239,6 +241,12 @@ class RemoteBackend:
         """A snapshot, and the client of the server."""
         yield self._client.manifest(selection), self._client
 
+    def download(
+        self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
+    ) -> list[Downloaded]:
+        """Stream from the server."""
+        return _downloaded(self._client, selection, dest, form, report)
+
     def collections(self) -> list[str]:
         """Names of all collections."""
         return [item["name"] for item in self._client.collections()]
@@ -276,6 +284,24 @@ class RemoteBackend:
         """Have the server check everything."""
         for line in self._client.verify():
             yield VerifyOutcome(line["series"], line["frames"], line["error"])
+
+
+def _downloaded(
+    client: Client,
+    selection: Selection | None,
+    dest: Path,
+    form: Form,
+    report: Callable[[Progress], None],
+) -> list[Downloaded]:
+    return client.download(
+        selection,
+        dest,
+        format=form.format_name,
+        level=form.level,
+        size=form.size,
+        spacing=form.spacing,
+        progress=report,
+    )
 
 
 def _delivered(format_name: str, output: str | None, make: Callable[[Path], list[Path]]) -> list[Path]:
