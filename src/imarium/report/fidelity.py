@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_WINDOW = 7
+_WINDOW, _LEAST_WINDOW = 7, 3
 _K1, _K2 = 0.01, 0.03
 
 
@@ -60,49 +60,77 @@ def fidelity(frame: NDArray[Any], shown: NDArray[Any], level: int, *, label_map:
     rows, columns = shown.shape[:2]
     if label_map:
         return Fidelity(labels_equal=float(np.mean(shown == nearest(frame, rows, columns))))
-    scaled = None if frame.dtype.kind == "c" else _unit_range(frame, shown)
-    if scaled is None:
+    scale = None if frame.dtype.kind == "c" else _Scale.of(frame)
+    if scale is None:
         return Fidelity()
-    full, low = scaled
-    reference = downsampled(full, rows, columns)
-    error = float(np.mean((reference - low) ** 2))
+    found = [
+        _compared(full, low, level, scale) for full, low in zip(_planes(frame), _planes(shown), strict=True)
+    ]
+    error = statistics.fmean(item.error for item in found)
     psnr = -10 * math.log10(error) if error > 0 else None
-    if min(rows, columns) < 3:
+    if min(rows, columns) < _LEAST_WINDOW:
         return Fidelity(psnr=psnr)
-    centred = downsampled_on_grid(full, rows, columns, level)
-    return Fidelity(ssim(reference, low), ssim(centred, low), psnr)
+    return Fidelity(
+        statistics.fmean(item.ssim for item in found), statistics.fmean(item.centred for item in found), psnr
+    )
 
 
-def _unit_range(
-    frame: NDArray[Any], shown: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Both so that the full frame's finite values span 0 to 1; None if they are all equal."""
-    full = frame.astype(np.float64)
-    finite = full[np.isfinite(full)]
-    if finite.size == 0 or finite.min() == finite.max():
-        return None
-    low, high = float(finite.min()), float(finite.max())
-    # Halves, since the extent of the largest floats is none; halving the others changes nothing.
-    extent = high / 2 - low / 2
+def _planes(frame: NDArray[Any]) -> list[NDArray[Any]]:
+    """One a sample."""
+    return [frame] if frame.ndim == 2 else [frame[..., sample] for sample in range(frame.shape[2])]
 
-    def scaled(values: NDArray[Any]) -> NDArray[np.float64]:
-        unit = (values.astype(np.float64) / 2 - low / 2) / extent
-        return np.nan_to_num(unit, nan=0.0, posinf=1.0, neginf=0.0)
 
-    return scaled(full), scaled(shown)
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """One sample's figures."""
+
+    ssim: float
+    centred: float
+    error: float
+
+
+def _compared(full: NDArray[Any], shown: NDArray[Any], level: int, scale: _Scale) -> _Plane:
+    unit = scale.unit(full).astype(np.float32)  # of a whole slide, each copy counts
+    low, (rows, columns) = scale.unit(shown), shown.shape
+    reference = downsampled(unit, rows, columns)
+    error = float(np.mean((reference - low) ** 2))
+    if min(rows, columns) < _LEAST_WINDOW:
+        return _Plane(0.0, 0.0, error)
+    return _Plane(ssim(reference, low), ssim(downsampled_on_grid(unit, rows, columns, level), low), error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Turns values so that the finite ones of a frame span 0 to 1."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, frame: NDArray[Any]) -> _Scale | None:
+        """None if the frame has not two finite values that differ."""
+        if frame.dtype.kind == "f" and not np.isfinite(frame).all():
+            frame = frame[np.isfinite(frame)]
+        if frame.size == 0 or frame.min() == frame.max():
+            return None
+        return cls(float(frame.min()), float(frame.max()))
+
+    def unit(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """The values, turned; what is not finite becomes 0, or 1 if it is infinite and positive."""
+        unit = values.astype(np.float64)
+        # Halves, since the extent of the largest floats is infinite; halving the others changes nothing.
+        unit /= 2
+        unit -= self.low / 2
+        unit /= self.high / 2 - self.low / 2
+        return np.nan_to_num(unit, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
 
 
 def ssim(reference: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Mean structural similarity of two images of at least 3x3 pixels whose values span 0 to 1.
+    """Mean structural similarity of two images of (rows, columns), 3x3 at least, whose values span 0 to 1.
 
     Over all windows of 7x7 pixels (of the largest odd size that fits, in smaller images) that lie within the
-    image, weighted evenly, with the variances of samples: what scikit-image computes by default. Of colour,
-    the mean of all samples.
+    image, weighted evenly, with the variances of samples: what scikit-image computes by default.
     """
-    if reference.ndim == 3:
-        return statistics.fmean(
-            ssim(reference[..., sample], other[..., sample]) for sample in range(reference.shape[2])
-        )
     side = min(_WINDOW, (min(reference.shape) - 1) // 2 * 2 + 1)
     count = side * side
     mean_x, mean_y = (_sums(plane, side) / count for plane in (reference, other))
@@ -129,32 +157,21 @@ def _sums(plane: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     return sums
 
 
-def downsampled(frame: NDArray[np.float64], rows: int, columns: int) -> NDArray[np.float64]:
+def downsampled(frame: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float64]:
     """Bilinear with antialiasing, outer edges aligned: Pillow's, which widens its kernel as it shrinks."""
-    return _by_sample(frame, lambda plane: plane.resize((columns, rows), Image.Resampling.BILINEAR))
+    made = Image.fromarray(frame).resize((columns, rows), Image.Resampling.BILINEAR)
+    return np.asarray(made, np.float64)
 
 
 def downsampled_on_grid(
-    frame: NDArray[np.float64], rows: int, columns: int, level: int
+    frame: NDArray[np.float32], rows: int, columns: int, level: int
 ) -> NDArray[np.float64]:
     """The same with pixel n centred on pixel 2^level * n of the frame, where the level's is."""
     step = 1 << level
-    margin = [(step, 2 * step), (step, 2 * step), (0, 0)][: frame.ndim]
-    padded = np.pad(frame, margin, mode="edge")
+    padded = Image.fromarray(np.pad(frame, (step, 2 * step), mode="edge"))
     start = step + 0.5 - step / 2
     box = (start, start, start + columns * step, start + rows * step)
-    return _by_sample(padded, lambda plane: plane.resize((columns, rows), Image.Resampling.BILINEAR, box=box))
-
-
-def _by_sample(
-    frame: NDArray[np.float64], resize: Callable[[Image.Image], Image.Image]
-) -> NDArray[np.float64]:
-    def one(plane: NDArray[Any]) -> NDArray[np.float64]:
-        return np.asarray(resize(Image.fromarray(plane.astype(np.float32))), np.float64)
-
-    if frame.ndim == 2:
-        return one(frame)
-    return np.stack([one(frame[..., sample]) for sample in range(frame.shape[2])], axis=-1)
+    return np.asarray(padded.resize((columns, rows), Image.Resampling.BILINEAR, box=box), np.float64)
 
 
 def nearest(frame: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:

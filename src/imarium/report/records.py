@@ -10,9 +10,10 @@ from typing import IO, Any
 from imarium.report.costs import Link
 from imarium.report.fidelity import Fidelity
 from imarium.report.results import Dataset, LevelResult, SeriesResult
-from imarium.report.summary import Group, LevelSummary, Spread, Summary
+from imarium.report.summary import Group, LevelSummary, Summary
+from imarium.report.texts import MEASURES, spread_of
 
-_MEASURES = ("ssim", "ssim_same_centres", "psnr", "labels_equal")
+_MEASURES = tuple(attribute for _, attribute, _ in MEASURES)
 
 
 def series_json(result: SeriesResult, links: Sequence[Link]) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def _group(group: Group, links: Sequence[Link]) -> dict[str, Any]:
 
 
 def _spread(level: LevelSummary, name: str) -> dict[str, Any] | None:
-    spread: Spread = getattr(level, name)
+    spread = spread_of(level, name)
     if not spread:
         return None
     return {

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 4
 """Series that are read and compared at the same time."""
+_LARGE_VALUES = 4 << 20
+"""Frames of more values take turns, so that memory is that of one of them."""
 
 
 def costs(rows: Iterable[ManifestRow]) -> Iterator[SeriesResult]:
@@ -35,11 +39,12 @@ def measured(client: Client, rows: Iterable[ManifestRow], frames: int) -> Iterat
     resolution. A series whose pack is damaged or gone says so in its result. Raises TransportError,
     AuthenticationError and StorageError, which every series would meet.
     """
+    turn = Lock()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="report") as pool:
         waiting: deque[Future[SeriesResult]] = deque()
         try:
             for row in rows:
-                waiting.append(pool.submit(_measured, client, row, frames))
+                waiting.append(pool.submit(_measured, client, row, frames, turn))
                 if len(waiting) > _AT_ONCE:
                     yield waiting.popleft().result()
             while waiting:
@@ -85,18 +90,20 @@ def _costs(row: ManifestRow) -> SeriesResult:
     )
 
 
-def _measured(client: Client, row: ManifestRow, frames: int) -> SeriesResult:
+def _measured(client: Client, row: ManifestRow, frames: int, turn: Lock) -> SeriesResult:
     result = _costs(row)
     if not _comparable(row):
         return result
     numbers = sampled(row.frames, frames)
+    large = row.rows * row.columns * row.samples > _LARGE_VALUES
+    found: list[list[Fidelity]] = [[] for _ in row.levels]
     try:
-        series = client.series_at(row)
-        read = result.index_bytes + int(series.index.lengths[:, numbers].sum(dtype=np.int64))
-        found: list[list[Fidelity]] = [[] for _ in row.levels]
-        for full, *smaller in series.pyramids(numbers):
-            for level, frame in enumerate(smaller, 1):
-                found[level].append(fidelity(full, frame, level, label_map=row.label_map))
+        with turn if large else nullcontext():
+            series = client.series_at(row)
+            read = result.index_bytes + int(series.index.lengths[:, numbers].sum(dtype=np.int64))
+            for full, *smaller in series.pyramids(numbers):
+                for level, frame in enumerate(smaller, 1):
+                    found[level].append(fidelity(full, frame, level, label_map=row.label_map))
     except (IntegrityError, NotFoundError) as error:
         return replace(result, error=str(error))
     levels = tuple(

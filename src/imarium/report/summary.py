@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imarium.report.costs import Link
 from imarium.report.fidelity import Fidelity
@@ -121,21 +121,9 @@ class Group:
         found = []
         for level in self._levels:
             ended = [end for count, end in self._ends.items() if count <= level.level]
-            found.append(
-                LevelSummary(
-                    level.level,
-                    level.series,
-                    level.bytes + sum(end.bytes for end in ended),
-                    level.requests + sum(end.requests for end in ended),
-                    level.smallest,
-                    level.largest,
-                    level.share,
-                    level.ssim,
-                    level.ssim_same_centres,
-                    level.psnr,
-                    level.labels_equal,
-                )
-            )
+            size = level.bytes + sum(end.bytes for end in ended)
+            requests = level.requests + sum(end.requests for end in ended)
+            found.append(replace(level, bytes=size, requests=requests))
         return found
 
     @property

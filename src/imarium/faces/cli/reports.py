@@ -31,6 +31,7 @@ from imarium.report import (
     parse_links,
     series_json,
     sides,
+    spread_of,
     spread_text,
     summary_json,
 )
@@ -140,7 +141,7 @@ def _print_group(name: str, group: Group, links: Sequence[Link]) -> None:
     measures = [
         (head, attribute, digits)
         for head, attribute, digits in MEASURES
-        if attribute != "ssim_same_centres" and any(getattr(level, attribute) for level in levels)
+        if attribute != "ssim_same_centres" and any(spread_of(level, attribute) for level in levels)
     ]
     for head, _, _ in measures:
         table.add_column(head, justify="right")
@@ -154,7 +155,7 @@ def _print_group(name: str, group: Group, links: Sequence[Link]) -> None:
             str(level.requests),
             *(duration_text(group.seconds(level, link)) for link in links),
             *(
-                "exact" if level.level == 0 else spread_text(getattr(level, attribute), digits)
+                "exact" if level.level == 0 else spread_text(spread_of(level, attribute), digits)
                 for _, attribute, digits in measures
             ),
         )
