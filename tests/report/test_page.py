@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import pytest
 
 from imarium.model import Selection
-from imarium.report import Dataset, LevelResult, Link, Page, SeriesResult, Summary
+from imarium.report import Dataset, LevelResult, Link, Page, SeriesResult, Spread, Summary
 from imarium.report.fidelity import Fidelity
-from imarium.report.plots import STYLES, WIDE, Bar, Line, Point, bars, curves, ladder
+from imarium.report.plots import SMALL, STYLES, WIDE, Bar, Line, Point, bars, curves, ladder, strip
 
 VOID = {"meta", "input"}
 LINKS = (Link(10, 20), Link(100, 20))
@@ -156,6 +156,20 @@ def test_points_lie_where_they_should():
     assert y1 - y0 == pytest.approx(y2 - y1, abs=0.2)
     assert y0 == WIDE.top
     assert WIDE.left < x2 < x0 < WIDE.width
+
+
+@pytest.mark.parametrize("area", [SMALL, WIDE])
+def test_a_strip_lies_on_its_own_axes(area):
+    levels = [("1", Spread([0.9, 0.8])), ("2", Spread([0.5]))]
+    svg = strip(levels, area, y="y", digits=2, top=1.0, label="")
+    assert svg.get("viewBox") == f"0 0 {area.width:g} {area.height:g}"
+    lines = list(svg.iter("line"))
+    assert {float(line.get("x2")) for line in lines} == {area.width - area.right}
+    assert float(lines[-1].get("y1")) == area.floor
+    places_of_means = places(svg, "point")
+    assert [x for x, _ in places_of_means] == pytest.approx(area.steps(2), abs=0.1)
+    assert area.top < places_of_means[0][1] < places_of_means[1][1] <= area.floor
+    assert len(list(svg.iter("circle"))) == 2
 
 
 @pytest.mark.parametrize("seconds", [(1e-4, 1e-4), (0.02, 3e9), (5.0, 5.0), (59.0, 61.0)])

@@ -187,7 +187,7 @@ def strip(
     up = area.up(ticks[0], ticks[-1])
     columns = area.steps(len(levels))
     frame = _frame(
-        SMALL,
+        area,
         [(middle, name) for middle, (name, _) in zip(columns, levels, strict=True)],
         [(up(tick), f"{tick:g}") for tick in ticks],
         "level",
@@ -213,7 +213,7 @@ def strip(
 
 def bars(items: Sequence[Bar], area: Area, *, label: str) -> Element:
     """Lengths that start at 0, one below another."""
-    left, right = 104.0, 130.0
+    left, right = 110.0, 130.0
     line = (area.height - 20) / max(6, len(items))
     thick = min(26.0, 0.6 * line)
     most = max(item.value for item in items) or 1.0
