@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import multiprocessing
+import pickle
 import subprocess
 import sys
 import threading
@@ -59,6 +60,32 @@ def test_a_fork_makes_connections_of_its_own(live, uid, used_before):
             worker.join(30)
             assert worker.exitcode == 0
         np.testing.assert_array_equal(series.volume(level=1), expected)
+
+
+UNPICKLED = """
+import pickle, sys
+series = pickle.load(sys.stdin.buffer)
+print(int(series.volume(level=1).astype("int64").sum()))
+"""
+
+
+@pytest.mark.parametrize("cache", [False, None])
+def test_another_process_gets_a_client_by_pickle(live, uid, cache):
+    with imarium.connect(live.url, cache=cache) as db:
+        series = db.series(uid)
+        expected = int(series.volume(level=1).astype("int64").sum())
+        done = subprocess.run(
+            [sys.executable, "-c", UNPICKLED], input=pickle.dumps(series), capture_output=True, check=True
+        )
+    assert int(done.stdout) == expected
+
+
+@pytest.mark.parametrize("place", ["{}", "file://{}/objects"])
+def test_clients_of_stores_are_pickled(archive, phantom, place):
+    list(archive.ingest.run([phantom / "dicom"], collection="c"))
+    with imarium.open(place.format(archive.settings.home)) as db:
+        (series,) = pickle.loads(pickle.dumps(db)).search()
+        np.testing.assert_array_equal(series.volume(), db.series(series.uid).volume())
 
 
 def test_within_a_running_loop(live, uid):

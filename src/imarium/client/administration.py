@@ -27,9 +27,12 @@ class Administration:
     def __init__(self, url: str, token: str | None = None) -> None:
         """Raises TransportError for what is no address of a server."""
         check_address(url)
-        self.url = url.rstrip("/")
+        self.url, self._token = url.rstrip("/"), token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=self.url + API, headers=headers, timeout=TIMEOUT)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Administration, (self.url, self._token)
 
     def close(self) -> None:
         """Close all connections."""
@@ -38,7 +41,7 @@ class Administration:
     def login(self, username: str, password: str) -> str:
         """Log in; the token is used from now on and returned."""
         answer = self._json("POST", "/login", json={"username": username, "password": password})
-        token = str(answer["token"])
+        self._token = token = str(answer["token"])
         self._http.headers["Authorization"] = f"Bearer {token}"
         return token
 

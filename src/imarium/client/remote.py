@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import httpx
@@ -131,8 +132,7 @@ async def _receive(response: httpx.Response, gaps: Sequence[_Gap]) -> None:
             raise PassingError(error) from error
         _check_end(gaps, total)
         async for chunk in response.aiter_bytes():
-            for gap in gaps:
-                gap.take(position, memoryview(chunk))
+            _take(gaps, position, memoryview(chunk))
             position += len(chunk)
         return
     content = bytearray()
@@ -144,8 +144,15 @@ async def _receive(response: httpx.Response, gaps: Sequence[_Gap]) -> None:
         parts, _ = parts_of(boundary, content)
         for part in parts:
             _check_end(gaps, part.total)
-            for gap in gaps:
-                gap.take(part.start, view[part.offset : part.offset + part.length])
+            _take(gaps, part.start, view[part.offset : part.offset + part.length])
+
+
+def _take(gaps: Sequence[_Gap], position: int, chunk: memoryview) -> None:
+    """Bytes from a position on, to those of the ascending gaps that they reach."""
+    number = bisect_right(gaps, position, key=lambda gap: gap.stop)
+    while number < len(gaps) and gaps[number].start < position + len(chunk):
+        gaps[number].take(position, chunk)
+        number += 1
 
 
 def _check_end(gaps: Sequence[_Gap], total: int | None) -> None:

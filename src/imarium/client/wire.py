@@ -94,6 +94,13 @@ class Wire:
         if self.url is not None:
             check_address(self.url)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without connections: another process makes its own."""
+        return self.__dict__ | {"_lanes": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_lanes": WeakKeyDictionary()})
+
     def patience(self, attempts: int | None = None) -> Patience:
         """For one piece of work."""
         return Patience(attempts or self._attempts, self._first_pause)
