@@ -25,6 +25,12 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch) -> None:
+    """No test writes to the cache of who runs it, or reads from it."""
+    monkeypatch.setenv("IMARIUM_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def archive(tmp_path) -> Iterator[Archive]:
     """An empty archive."""

@@ -7,34 +7,24 @@ import numpy as np
 import pytest
 
 import imarium
-from imarium.client import http
+from imarium.client import remote
 from imarium.errors import AuthenticationError, LevelError, NotFoundError, TransportError
 from imarium.model import Volume
 from imarium.pack import layout
+from imarium.testing import proxied
 from imarium.testing.dicom_files import make_table, write_file
 from imarium.testing.samples import SAMPLES
 
 
-@pytest.fixture
-def uid(live, phantom):
-    outcomes = list(live.archive.ingest.run([phantom / "dicom"], collection="c"))
-    return outcomes[0].series
-
-
 def test_a_level_is_one_range_request_of_just_its_bytes(live, uid):
-    with imarium.connect(live.url) as db:
+    with proxied(live.url) as proxy, imarium.connect(proxy.url) as db:
         series = db.series(uid)
         assert series.index.levels == series.levels == 3
-        seen = []
-        db._http.event_hooks["response"].append(
-            lambda response: seen.append((response.request, response.read()))
-        )
+        proxy.asked.clear()
         volume = series.volume(level=1)
-        assert len(seen) == 1
-        request, content = seen[0]
+        assert [asked.ranges for asked in proxy.asked] == [series.index.spans(1)]
         ((start, stop),) = series.index.spans(1)
-        assert request.headers["Range"] == f"bytes={start}-{stop - 1}"
-        assert len(content) == stop - start < series.index.level_bytes(0) / 2
+        assert stop - start < series.index.level_bytes(0) / 2
     assert isinstance(volume, Volume)
     assert volume.shape == (12, 48, 48)
     expected = live.archive.streaming.volume(uid, 1)
@@ -52,22 +42,27 @@ def test_full_resolution_is_exact(live, uid):
 def test_a_level_of_several_blocks_is_one_request_of_several_ranges(live, phantom, monkeypatch):
     monkeypatch.setattr(layout, "MOST_BLOCK_FRAMES", 4)
     (uid,) = {outcome.series for outcome in live.archive.ingest.run([phantom / "dicom"], collection="c")}
-    with imarium.connect(live.url) as db:
+    with proxied(live.url) as proxy, imarium.connect(proxy.url) as db:
         series = db.series(uid)
         spans = series.index.spans(1)
         assert len(spans) == 3
         assert series.metadata["level_details"][1]["ranges"] == [list(span) for span in spans]
         assert series.index.spans(0) == [series.index.body]
-        requests = []
-        db._http.event_hooks["request"].append(requests.append)
-        volume = series.volume(level=1)
-        asked = ",".join(f"{start}-{stop - 1}" for start, stop in spans)
-        assert [request.headers["Range"] for request in requests] == [f"bytes={asked}"]
-        np.testing.assert_array_equal(volume, live.archive.streaming.volume(uid, 1))
-        requests.clear()
-        monkeypatch.setattr(http, "_RANGES_AT_ONCE", 2)
-        np.testing.assert_array_equal(series.volume(level=1), volume)
-        assert len(requests) == 2
+        np.testing.assert_array_equal(series.volume(level=1), live.archive.streaming.volume(uid, 1))
+        assert [asked.ranges for asked in proxy.for_packs[1:]] == [spans]
+    monkeypatch.setattr(remote, "_RANGES_AT_ONCE", 2)
+    with proxied(live.url) as proxy, imarium.connect(proxy.url, cache=False) as db:
+        np.testing.assert_array_equal(db.series(uid).volume(level=1), live.archive.streaming.volume(uid, 1))
+        assert [len(asked.ranges) for asked in proxy.for_packs] == [2, 2]
+
+
+def test_index_and_level_come_in_one_request(live, uid):
+    with proxied(live.url) as proxy, imarium.connect(proxy.url) as db:
+        volume = db.series(uid).volume(level=2)
+        index = db.series(uid).index
+        assert [asked.path.split("/")[3] for asked in proxy.asked] == ["status", "series", "packs", "series"]
+        assert proxy.for_packs[0].ranges == [*index.spans(2), live.archive.catalog.get_series(uid).index_span]
+    np.testing.assert_array_equal(volume, live.archive.streaming.volume(uid, 2))
 
 
 def test_lists(live, uid):
@@ -184,6 +179,7 @@ def test_a_file_that_fails_is_refused_and_the_rest_goes_on(live, nifti, phantom,
 
 def test_public_names():
     assert sorted(imarium.__all__) == [
-        "Client", "ImariumError", "RemoteSeries", "Series", "Volume", "__version__", "connect",
+        "Client", "ImariumError", "RemoteSeries", "Selection", "Series", "Volume", "__version__", "aio",
+        "connect", "open",
     ]  # fmt: skip
     assert all(hasattr(imarium, name) for name in imarium.__all__)

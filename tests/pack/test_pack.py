@@ -1,5 +1,6 @@
 """Packs: what is written comes back, from any offset, and damage is found."""
 
+import itertools
 import os
 import tracemalloc
 from dataclasses import replace
@@ -23,6 +24,7 @@ from imarium.errors import (
     StorageError,
 )
 from imarium.pack import (
+    Held,
     LevelReader,
     PackWriter,
     SeriesIndex,
@@ -277,3 +279,22 @@ def test_damaged_and_unknown_frames_are_not_passed_on(pack):
         next(LevelReader(index, fetch_of(pack), 1).encoded([3]))
     with pytest.raises(InvalidRequestError, match="do not exist"):
         next(LevelReader(index, fetch_of(pack), 0).encoded([20]))
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=2, max_size=8, unique=True), st.integers(0, 60), st.integers(0, 60)
+)
+def test_held_bytes_are_cut_over_ranges_that_touch(edges, start, stop):
+    content = bytes(range(60))
+    edges = sorted(edges)
+    spans = list(itertools.pairwise(edges))[:: 1 if len(edges) % 2 else 2]
+    held = Held(spans, [content[first:last] for first, last in spans])
+    start, stop = min(start, stop), max(start, stop)
+    found = held.cut(start, stop)
+    there = {n for first, last in spans for n in range(first, last)}
+    if set(range(start, stop)) <= there:
+        assert found == content[start:stop]
+    else:
+        assert len(found) < stop - start
+    with pytest.raises(IntegrityError):
+        Held([(0, 5)], [b"1234"])

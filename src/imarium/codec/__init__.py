@@ -13,7 +13,7 @@ from imarium.codec.frames import (
     lanes_text,
     pixel_digest,
 )
-from imarium.codec.resample import resample
+from imarium.codec.resample import resample, resample_stack
 
 __all__ = [
     "EncodedFrame",
@@ -28,4 +28,5 @@ __all__ = [
     "lanes_text",
     "pixel_digest",
     "resample",
+    "resample_stack",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,41 @@ def resample(frame: Frame, rows: int, columns: int, *, nearest: bool = False) ->
     values = frame.astype(np.result_type(frame.dtype, np.float64))
     mixed = np.tensordot(vertical, values, axes=(1, 0))
     mixed = np.moveaxis(np.tensordot(horizontal, mixed, axes=(1, 1)), 0, 1)
-    if frame.dtype.kind in "iu":
-        bounds = np.iinfo(frame.dtype)
-        mixed = np.clip(np.rint(mixed), bounds.min, bounds.max)
-    return np.ascontiguousarray(mixed.astype(frame.dtype))
+    return np.ascontiguousarray(_rounded(mixed, frame.dtype))
+
+
+def resample_stack(
+    stack: NDArray[Any], slices: int, rows: int, columns: int, *, nearest: bool = False, threads: int = 1
+) -> NDArray[Any]:
+    """Resize (S, R, C[, samples]) to (slices, rows, columns[, samples]) as `resample` does a frame, along the
+    slices too; integers are rounded once. Needs memory for the result and a few frames in float64.
+    """
+    count = stack.shape[0]
+    weights = _triangle_weights(count, slices)
+    made = np.empty((slices, rows, columns, *stack.shape[3:]), stack.dtype)
+    nearest = nearest or stack.dtype.kind == "b"
+
+    def fill(number: int) -> None:
+        if nearest or slices == count:
+            source = int((number + 0.5) * count / slices)
+            made[number] = resample(stack[source], rows, columns, nearest=nearest)
+            return
+        (used,) = np.nonzero(weights[number])
+        values = stack[used].astype(np.result_type(stack.dtype, np.float64))
+        mixed = resample(np.tensordot(weights[number, used], values, axes=1), rows, columns)
+        made[number] = _rounded(mixed, stack.dtype)
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="resample") as pool:
+        for _ in pool.map(fill, range(slices)):
+            pass
+    return made
+
+
+def _rounded(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype.kind in "iu":
+        bounds = np.iinfo(dtype)
+        values = np.clip(np.rint(values), bounds.min, bounds.max)
+    return values.astype(dtype)
 
 
 def _triangle_weights(source: int, target: int) -> NDArray[Any]:

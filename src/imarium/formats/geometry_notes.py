@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from imarium.model import Rendition, Series
-
-UNEVEN = "Slice spacing is uneven"
-TILTED = "Gantry tilt"
-"""How the notes begin that say so (see `imarium.formats.dicom.geometry.stack_notes`)."""
+from imarium.model.geometry import TILTED, UNEVEN
 
 
 def is_uneven(series: Series) -> bool:

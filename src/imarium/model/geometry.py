@@ -23,6 +23,10 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Multiply an LPS affine from the left to get RAS, and the other way round."""
 
 
+UNEVEN = "Slice spacing is uneven"
+TILTED = "Gantry tilt"
+"""How the notes of a series begin that say so (see `imarium.formats.dicom.geometry.stack_notes`)."""
+
 _MOST_MM = 1e9
 """A thousand kilometres."""
 _LEAST_MM = 1e-9
@@ -51,14 +55,18 @@ def level_shape(rows: int, columns: int, level: int) -> tuple[int, int]:
     return -(-rows >> level), -(-columns >> level)
 
 
-def rescale_affine(affine: Affine, row_factor: float, column_factor: float) -> Affine:
-    """The affine of a grid whose pixels cover `row_factor` x `column_factor` pixels of the given one.
+def rescale_affine(
+    affine: Affine, row_factor: float, column_factor: float, slice_factor: float = 1.0
+) -> Affine:
+    """The affine of a grid whose pixels cover `row_factor` x `column_factor` pixels of the given one, and
+    `slice_factor` slices.
 
     The outer edges of the two grids coincide: a voxel centre moves by (factor - 1) / 2 pixels.
     """
     step = np.eye(4)
     step[0, 0], step[0, 3] = column_factor, (column_factor - 1) / 2
     step[1, 1], step[1, 3] = row_factor, (row_factor - 1) / 2
+    step[2, 2], step[2, 3] = slice_factor, (slice_factor - 1) / 2
     return as_affine(np.asarray(affine, dtype=np.float64) @ step)
 
 

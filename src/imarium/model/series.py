@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import islice
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imarium.model.geometry import Affine, level_shape, rescale_affine, spacing_of
+from imarium.errors import InvalidRequestError
+from imarium.model.geometry import UNEVEN, Affine, level_shape, rescale_affine, spacing_of
 
 Frame = NDArray[Any]
 """One frame: (rows, columns) or (rows, columns, samples), C-contiguous, native byte order."""
@@ -119,6 +121,29 @@ class Series:
         if affine is not None:
             affine = rescale_affine(affine, self.rows / rows, self.columns / columns)
         return replace(self, rows=rows, columns=columns, affine=affine)
+
+    def at_slices(self, slices: int) -> Series:
+        """The same series resampled along its slices (the last of `dimensions`), outer edges kept.
+
+        Raises InvalidRequestError where slices cannot be mixed: they are uneven, or differ in their rescale.
+        """
+        *slower, before = self.dimensions
+        if slices == before:
+            return self
+        if self.frame_rescale is not None:
+            raise InvalidRequestError(
+                "slices differ in their rescale slope, so that stored values do not mix"
+            )
+        if any(note.startswith(UNEVEN) for note in self.notes):
+            raise InvalidRequestError(
+                "slices are unevenly spaced; keep them (None for the slices' spacing), or have them evened "
+                "by an export"
+            )
+        dimensions = (*slower, slices)
+        affine = self.affine
+        if affine is not None:
+            affine = rescale_affine(affine, 1.0, 1.0, before / slices)
+        return replace(self, frames=math.prod(dimensions), dimensions=dimensions, affine=affine)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able facts, with None and defaults left out where they say nothing."""

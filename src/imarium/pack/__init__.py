@@ -4,6 +4,7 @@ from imarium.pack.inspection import LaneReport, LevelReport, PackReport, SeriesR
 from imarium.pack.layout import DirectoryEntry, SeriesIndex, Span
 from imarium.pack.reader import (
     Fetch,
+    Held,
     LevelReader,
     read_attachments,
     read_directory,
@@ -15,6 +16,7 @@ from imarium.pack.writer import PackWriter, WrittenPack
 __all__ = [
     "DirectoryEntry",
     "Fetch",
+    "Held",
     "LaneReport",
     "LevelReader",
     "LevelReport",

@@ -252,16 +252,24 @@ class SeriesIndex:
 
         A level of a whole block is one range; a part of a block needs one range a part.
         """
+        return coalesced(self.pieces(level, start, stop))
+
+    def pieces(self, level: int, start: int = 0, stop: int | None = None) -> list[Span]:
+        """The same ranges, not joined: one a block and part, ascending. None is empty.
+
+        What a cache holds: those of a level are among those of every finer one.
+        """
         frames = self.series.frames
         stop = frames if stop is None else stop
         if not 0 <= start < stop <= frames:
             raise InvalidRequestError(f"frames {start} to {stop} do not exist: the series has {frames}")
         parts = range(self.parts_at(level))
-        return coalesced(
+        found = (
             (int(self.starts[part, first]), self.span(part, last - 1)[1])
             for first, last in self._blocks(start, stop)
             for part in parts
         )
+        return [span for span in found if span[0] < span[1]]
 
     def level_bytes(self, level: int) -> int:
         """Bytes that a level of all frames takes."""

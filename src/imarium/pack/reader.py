@@ -67,8 +67,8 @@ def read_attachments(fetch: Fetch, index: SeriesIndex) -> dict[str, bytes]:
     return unpack_attachments(fetch(*index.attachments), index.attachments_crc)
 
 
-class _Held:
-    """Bytes of ascending ranges of a pack."""
+class Held:
+    """Bytes of ascending ranges of a pack, in memory. Raises IntegrityError where one is not whole."""
 
     def __init__(self, spans: Sequence[Span], pieces: Sequence[bytes]) -> None:
         for (start, stop), piece in zip(spans, pieces, strict=True):
@@ -78,12 +78,23 @@ class _Held:
         self._pieces = pieces
 
     def cut(self, start: int, stop: int) -> bytes:
-        """Bytes start to stop - 1 of the pack, which lie within one range."""
+        """Bytes start to stop - 1 of the pack, which lie within one range or in ranges that touch; fewer
+        where they do not. A `Fetch`."""
         if start == stop:
             return b""
         number = bisect_right(self._starts, start) - 1
-        origin = self._starts[number]
-        return self._pieces[number][start - origin : stop - origin]
+        found: list[bytes] = []
+        while 0 <= number < len(self._starts) and start < stop:
+            origin = self._starts[number]
+            piece = self._pieces[number][start - origin : stop - origin]
+            if not piece:
+                break
+            found.append(piece)
+            start += len(piece)
+            number += 1
+            if number < len(self._starts) and self._starts[number] != start:
+                break
+        return found[0] if len(found) == 1 else b"".join(found)
 
 
 class LevelReader:
@@ -201,12 +212,12 @@ class LevelReader:
         most = _NEAR_BATCH_BYTES if self._near else _BATCH_BYTES
         return start + max(1, int(np.searchsorted(np.cumsum(sizes), most, side="right")))
 
-    def _held(self, spans: list[Span]) -> _Held:
+    def _held(self, spans: list[Span]) -> Held:
         if len(spans) == 1:
-            return _Held(spans, [self._fetch(*spans[0])])
-        return _Held(spans, self._fetch_many(spans) if spans else [])
+            return Held(spans, [self._fetch(*spans[0])])
+        return Held(spans, self._fetch_many(spans) if spans else [])
 
-    def _parts(self, number: int, held: _Held) -> list[bytes]:
+    def _parts(self, number: int, held: Held) -> list[bytes]:
         """The parts of a frame out of fetched ranges, the header of its codestream in place."""
         index = self._index
         parts = []

@@ -59,6 +59,7 @@ def describe_fully(
             "key": record.pack.key,
             "url": f"/api/v1/{record.pack.key}",
             "size": record.pack.size,
+            "index": record.index_span,
         },
         "level_details": [
             {

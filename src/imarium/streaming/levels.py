@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
-from imarium.errors import InvalidRequestError, LevelError
+from imarium.errors import InvalidRequestError
 from imarium.model import Series
 
 
@@ -20,25 +19,6 @@ class LevelDetail:
     spans: list[tuple[int, int]]
     """Ranges of the pack, ascending: one a block of frames."""
     bytes: int
-
-
-def parse_size(size: str, series: Series) -> tuple[int, int]:
-    """(rows, columns) of "224" (the shorter side) or "192x256"; raises InvalidRequestError or LevelError."""
-    match = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", size)
-    if match is None:
-        raise InvalidRequestError("a size is a number of pixels like 224, or ROWSxCOLUMNS like 192x256")
-    if match[2]:
-        return int(match[1]), int(match[2])
-    shorter = min(series.rows, series.columns)
-    side = int(match[1])
-    if side > shorter:
-        raise LevelError(
-            f"{side} is larger than the full resolution, {series.rows}x{series.columns}; "
-            f"ask for at most {shorter}"
-        )
-    rows = side if series.rows == shorter else round(series.rows * side / shorter)
-    columns = side if series.columns == shorter else round(series.columns * side / shorter)
-    return rows, columns
 
 
 def parse_window(text: str) -> tuple[float, float]:

@@ -17,11 +17,12 @@ from imarium.formats import EVEN, EXPORTS, Writer, evened, writer_for
 from imarium.formats.delivery import download_name
 from imarium.model import Rendition, Volume
 from imarium.model.series import Frame, unheard
+from imarium.model.sizes import parse_size
 from imarium.pack import LevelReader, SeriesIndex, Span, read_attachments, read_directory, verify_series
 from imarium.settings import Settings
 from imarium.store import ObjectStore
 from imarium.streaming.downloads import Download, ExportOptions, start_download
-from imarium.streaming.levels import LevelDetail, parse_size
+from imarium.streaming.levels import LevelDetail
 
 _INDEXES_HELD = 256
 _DIRECTORIES_HELD = 8

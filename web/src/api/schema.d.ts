@@ -667,6 +667,14 @@ export interface components {
          * @description Where the codestreams lie.
          */
         PackItem: {
+            /**
+             * Index
+             * @description Bytes start to stop - 1 of the pack: the series' index.
+             */
+            index: [
+                number,
+                number
+            ];
             /** Key */
             key: string;
             /** Size */
@@ -930,6 +938,11 @@ export interface components {
          * @description Is the server there, and which one is it.
          */
         StatusAnswer: {
+            /**
+             * Api
+             * @description Version of the API; clients of another one refuse to go on.
+             */
+            api: number;
             /** Collections */
             collections: number;
             /** Series */

@@ -19,6 +19,7 @@ from imarium.client import Client
 from imarium.codec import Tier
 from imarium.errors import ImariumError, InvalidRequestError, NotFoundError
 from imarium.faces.cli.backends import ExportRequest, save_token
+from imarium.faces.cli.downloads import download
 from imarium.faces.cli.labels import label
 from imarium.faces.cli.manifests import manifest
 from imarium.faces.cli.options import AsJson, Home, Server, acting_on, settings_of
@@ -30,15 +31,16 @@ from imarium.faces.cli.output import (
     print_summary,
     say,
     shown,
-    size_text,
     warn,
 )
 from imarium.faces.cli.packs import packs
+from imarium.faces.cli.reports import report
 from imarium.formats import EXPORTS
 from imarium.formats.delivery import size_of
 from imarium.ingest import Status, Summary
 from imarium.model import parse_labels
 from imarium.version import VERSION
+from imarium.wording import size_text
 
 app = typer.Typer(
     name="imarium",
@@ -49,7 +51,9 @@ app = typer.Typer(
 )
 app.add_typer(packs, name="pack")
 app.command()(manifest)
+app.command()(download)
 app.command()(label)
+app.command()(report)
 
 
 class RunnableServer(Protocol):

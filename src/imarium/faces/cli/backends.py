@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from imarium.archive import Archive
 from imarium.client import Client
+from imarium.client.download import Downloaded, Form, Progress
 from imarium.codec import Tier
 from imarium.errors import InvalidRequestError, StorageError
+from imarium.faces.cli.local import client_of
 from imarium.faces.cli.paths import config_folder
 from imarium.faces.cli.sending import folders_of, to_send
 from imarium.formats.base import Refusal
@@ -25,7 +27,7 @@ from imarium.model import Selection
 from imarium.streaming import VerifyOutcome, describe, describe_fully, parse_window
 
 if TYPE_CHECKING:
-    from imarium.manifest import Format
+    from imarium.manifest import Format, Manifest
 
 Changes = Sequence[tuple[Selection, Mapping[str, str | None]]]
 """Labels to set, and with None to remove, on the series of selections."""
@@ -71,6 +73,14 @@ class Backend(Protocol):
 
     def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
         """Write what a selection holds as a table."""
+
+    def reading(self, selection: Selection) -> AbstractContextManager[tuple[Manifest, Client]]:
+        """A snapshot of a selection, and a client that reads its series."""
+
+    def download(
+        self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
+    ) -> list[Downloaded]:
+        """Write every series of a selection into a folder; what is finished there stays."""
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -120,6 +130,19 @@ class LocalBackend:
         with self._archive.manifests.draft(selection) as draft:
             draft.write(path, kind)
             return WrittenManifest(draft.series, draft.digest)
+
+    @contextmanager
+    def reading(self, selection: Selection) -> Iterator[tuple[Manifest, Client]]:
+        """A snapshot, and a client straight over the objects."""
+        with client_of(self._archive, selection) as client:
+            yield client.manifest(), client
+
+    def download(
+        self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
+    ) -> list[Downloaded]:
+        """Read the packs as the client does."""
+        with client_of(self._archive, selection) as client:
+            return _downloaded(client, None, dest, form, report)
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -213,6 +236,17 @@ class RemoteBackend:
         manifest.write(path)
         return WrittenManifest(len(manifest), manifest.digest)
 
+    @contextmanager
+    def reading(self, selection: Selection) -> Iterator[tuple[Manifest, Client]]:
+        """A snapshot, and the client of the server."""
+        yield self._client.manifest(selection), self._client
+
+    def download(
+        self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
+    ) -> list[Downloaded]:
+        """Stream from the server."""
+        return _downloaded(self._client, selection, dest, form, report)
+
     def collections(self) -> list[str]:
         """Names of all collections."""
         return [item["name"] for item in self._client.collections()]
@@ -252,6 +286,24 @@ class RemoteBackend:
         """Have the server check everything."""
         for line in self._client.verify():
             yield VerifyOutcome(line["series"], line["frames"], line["error"])
+
+
+def _downloaded(
+    client: Client,
+    selection: Selection | None,
+    dest: Path,
+    form: Form,
+    report: Callable[[Progress], None],
+) -> list[Downloaded]:
+    return client.download(
+        selection,
+        dest,
+        format=form.format_name,
+        level=form.level,
+        size=form.size,
+        spacing=form.spacing,
+        progress=report,
+    )
 
 
 def _delivered(format_name: str, output: str | None, make: Callable[[Path], list[Path]]) -> list[Path]:

@@ -18,7 +18,7 @@ from imarium.faces.http.schemas import (
     StudyList,
 )
 from imarium.streaming import describe, describe_fully
-from imarium.version import VERSION
+from imarium.version import API_VERSION, VERSION
 
 public = APIRouter(tags=["browse"])
 """Open to everyone, wherever the server listens."""
@@ -33,7 +33,10 @@ def status(archive: ArchiveDep) -> StatusAnswer:
     """Version and counts."""
     records = archive.catalog.collections()
     return StatusAnswer(
-        version=VERSION, collections=len(records), series=sum(record.series for record in records)
+        version=VERSION,
+        api=API_VERSION,
+        collections=len(records),
+        series=sum(record.series for record in records),
     )
 
 

@@ -33,6 +33,7 @@ class StatusAnswer(Schema):
     """Is the server there, and which one is it."""
 
     version: str
+    api: int = Field(description="Version of the API; clients of another one refuse to go on.")
     collections: int
     series: int
 
@@ -129,6 +130,7 @@ class PackItem(Schema):
     key: str
     url: str
     size: int
+    index: tuple[int, int] = Field(description="Bytes start to stop - 1 of the pack: the series' index.")
 
 
 class SeriesDetail(SeriesItem):

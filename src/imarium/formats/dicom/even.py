@@ -22,10 +22,10 @@ from imarium.formats._shared import checked_frames
 from imarium.formats.dicom import values
 from imarium.formats.dicom.attachments import FrameIndex, read_index, restore_instance
 from imarium.formats.dicom.geometry import normal_of
-from imarium.formats.geometry_notes import TILTED, UNEVEN, is_tilted, is_uneven
+from imarium.formats.geometry_notes import is_tilted, is_uneven
 from imarium.formats.rendering import rescaled
 from imarium.model import Rendition, Series
-from imarium.model.geometry import as_affine
+from imarium.model.geometry import TILTED, UNEVEN, as_affine
 from imarium.model.series import Frame
 
 _MOST_GROWTH = 4

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imarium.formats.geometry_notes import TILTED, UNEVEN
-from imarium.model.geometry import LPS_TO_RAS, Affine, as_affine, plausible
+from imarium.model.geometry import LPS_TO_RAS, TILTED, UNEVEN, Affine, as_affine, plausible
 
 SAME_PLACE = 1e-3
 """Positions closer than this along the normal (mm) are the same."""
