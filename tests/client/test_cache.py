@@ -183,6 +183,28 @@ def test_processes_that_write_and_throw_out_at_the_same_time(tmp_path):
     assert RangeCache(tmp_path, 300_000).size() < 600_000
 
 
+def test_a_folder_that_is_replaced_while_it_is_opened(tmp_path, monkeypatch):
+    """The bytes of the old folder never go with the log of the new one."""
+    other, opened = RangeCache(tmp_path, 1 << 20), os.open
+    spans, further = [(0, 5000)], [(10_000, 15_000)]
+    other.put("pack", further, cut(further))
+
+    def replacing(path, *arguments, **options):
+        descriptor = opened(path, *arguments, **options)
+        if str(path).endswith("bytes"):
+            monkeypatch.undo()
+            (folder,) = (entry for entry in other.folder.iterdir())
+            folder.rename(tmp_path / "thrown out")
+            other.put("pack", spans, cut(spans))
+        return descriptor
+
+    monkeypatch.setattr(os, "open", replacing)
+    cache = RangeCache(tmp_path, 1 << 20)
+    for _ in range(2):
+        (piece,) = cache.get("pack", spans)
+        assert piece in (None, *cut(spans))
+
+
 SHARING = """
 import sys, imarium
 with imarium.connect(sys.argv[1]) as db:
