@@ -130,7 +130,7 @@ def test_the_number_of_ranges_is_bounded(http, stored):
 
 
 def test_large_answers_of_several_ranges_are_streamed(http, stored, monkeypatch):
-    monkeypatch.setattr(read_ahead, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(read_ahead, "_FIRST_BYTES", 64)
     url = http.get(f"/api/v1/series/{stored['dicom']}").json()["pack"]["url"]
     whole = http.get(url).content
     answer = http.get(url, headers={"Range": "bytes=0-999,2000-2999"})

@@ -34,12 +34,14 @@ SPANS = st.tuples(st.integers(0, len(CONTENT)), st.integers(0, len(CONTENT))).ma
 def test_the_answer_is_the_pieces_in_order(pieces, chunk):
     expected = b"".join(piece if isinstance(piece, bytes) else read(*piece) for piece in pieces)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(read_ahead, "_CHUNK_BYTES", chunk)
+        for size in ("_LEAST_BYTES", "_FIRST_BYTES", "_MOST_BYTES"):
+            patch.setattr(read_ahead, size, chunk)
         assert body_of(answer_of(read, pieces, 206, {}, "x/y")) == expected
 
 
 def test_one_chunk_is_read_ahead_and_no_further(monkeypatch):
-    monkeypatch.setattr(read_ahead, "_CHUNK_BYTES", 100)
+    for size in ("_LEAST_BYTES", "_FIRST_BYTES", "_MOST_BYTES"):
+        monkeypatch.setattr(read_ahead, size, 100)
     asked = []
 
     def counted(start, stop):
@@ -58,6 +60,23 @@ def test_one_chunk_is_read_ahead_and_no_further(monkeypatch):
 
     asyncio.run(slowly())
     assert threading.active_count() < 50
+
+
+def test_chunks_grow_for_a_reader_that_keeps_up_and_shrink_for_others(monkeypatch):
+    monkeypatch.setattr(read_ahead, "_LEAST_BYTES", 50)
+    monkeypatch.setattr(read_ahead, "_FIRST_BYTES", 100)
+    monkeypatch.setattr(read_ahead, "_MOST_BYTES", 400)
+    monkeypatch.setattr(read_ahead, "_FAST", 1e3)
+
+    async def sizes(pause):
+        found = []
+        async for chunk in answer_of(read, [(0, 2000)], 200, {}, "x/y").body_iterator:
+            found.append(len(chunk))
+            await asyncio.sleep(pause)
+        return found
+
+    assert asyncio.run(sizes(0))[:5] == [100, 100, 200, 400, 400]
+    assert asyncio.run(sizes(0.3))[:5] == [100, 100, 50, 50, 50]
 
 
 def test_what_is_lost_is_said_before_the_answer_begins():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 
 from fastapi.responses import Response, StreamingResponse
@@ -13,8 +15,11 @@ from imarium.errors import IntegrityError, NotFoundError
 from imarium.faces.http.context import LOST
 from imarium.pack import Span
 
-_CHUNK_BYTES = 1 << 20
-"""Read and sent at once. A slow reader costs two: the one that is sent, and the one after it."""
+_LEAST_BYTES, _FIRST_BYTES, _MOST_BYTES = 128 << 10, 256 << 10, 1 << 20
+"""Bytes of a chunk, of which an answer holds two: the one that is sent, and the one after it. They grow for a
+reader that keeps up, and are small for all others, of whom there may be many."""
+_FAST = 100e6
+"""Bytes a second of a reader that keeps up."""
 
 Read = Callable[[int, int], bytes]
 """Bytes start to stop - 1 of what is stored."""
@@ -24,61 +29,51 @@ def answer_of(
     read: Read, pieces: Iterable[bytes | Span], status: int, headers: Mapping[str, str], media_type: str
 ) -> Response:
     """An answer of pieces in their order. The first chunk is read now, while errors can still be answered."""
-    batches = _batches(pieces)
-    first = _joined(read, next(batches, ()))
-    rest = next(batches, None)
-    if rest is None:
+    left = deque(piece for piece in pieces if isinstance(piece, bytes) or piece[0] < piece[1])
+    first = _next_chunk(read, left, _FIRST_BYTES)
+    if not left:
         return Response(first, status, headers, media_type)
-    return StreamingResponse(_ahead(read, first, rest, batches), status, headers, media_type)
+    return StreamingResponse(_ahead(read, first, left), status, headers, media_type)
 
 
-def _batches(pieces: Iterable[bytes | Span]) -> Iterator[Sequence[bytes | Span]]:
-    """Pieces of a chunk each; ranges are cut where a chunk is full."""
-    batch: list[bytes | Span] = []
-    room = _CHUNK_BYTES
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            batch.append(piece)
-            room -= len(piece)
-            continue
-        start, stop = piece
-        while start < stop:
-            if room <= 0:
-                yield batch
-                batch, room = [], _CHUNK_BYTES
-            end = min(stop, start + room)
-            batch.append((start, end))
-            room -= end - start
-            start = end
-    if batch:
-        yield batch
-
-
-def _joined(read: Read, batch: Sequence[bytes | Span]) -> bytes:
-    try:
-        content = [piece if isinstance(piece, bytes) else read(*piece) for piece in batch]
-    except NotFoundError as error:
-        raise IntegrityError(LOST) from error
+def _next_chunk(read: Read, left: deque[bytes | Span], size: int) -> bytes:
+    """So many bytes from the front of the pieces that are left."""
+    content: list[bytes] = []
+    while left and size > 0:
+        piece = left.popleft()
+        if not isinstance(piece, bytes):
+            start, stop = piece
+            end = min(stop, start + size)
+            if end < stop:
+                left.appendleft((end, stop))
+            piece = _read(read, start, end)
+        content.append(piece)
+        size -= len(piece)
     return content[0] if len(content) == 1 else b"".join(content)
 
 
-async def _ahead(
-    read: Read,
-    first: bytes,
-    batch: Sequence[bytes | Span],
-    following: Iterator[Sequence[bytes | Span]],
-) -> AsyncIterator[bytes]:
-    """Chunks in order, each read on a thread while the one before it is sent."""
-    content = first
-    waiting = asyncio.create_task(run_in_threadpool(_joined, read, batch))
+def _read(read: Read, start: int, stop: int) -> bytes:
     try:
-        yield content
-        for batch in following:
-            content = await waiting
-            waiting = asyncio.create_task(run_in_threadpool(_joined, read, batch))
+        return read(start, stop)
+    except NotFoundError as error:
+        raise IntegrityError(LOST) from error
+
+
+async def _ahead(read: Read, first: bytes, left: deque[bytes | Span]) -> AsyncIterator[bytes]:
+    """Chunks in order, each read on a thread while the one before it is sent."""
+    content, size = first, _FIRST_BYTES
+    waiting: asyncio.Task[bytes] | None = None
+    try:
+        while left:
+            waiting = asyncio.create_task(run_in_threadpool(_next_chunk, read, left, size))
+            began = time.monotonic()
             yield content
-        yield await waiting
+            fast = len(content) > _FAST * (time.monotonic() - began)
+            size = min(_MOST_BYTES, 2 * size) if fast else _LEAST_BYTES
+            content = await waiting
+        yield content
     finally:
-        waiting.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await waiting
+        if waiting is not None:
+            waiting.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await waiting
