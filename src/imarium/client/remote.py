@@ -119,7 +119,7 @@ class HttpOrigin:
                 ) from error
             if presigned is None or error.status != httpx.codes.FORBIDDEN:
                 raise
-            del self._addresses[pack]  # it has expired; a server has the pack too
+            self._addresses.pop(pack, None)  # it has expired; a server has the pack too
             if self._wire.url is None:
                 raise TransportError("the manifest's addresses have expired; make a new manifest") from error
             raise PassingError(error) from error
