@@ -8,7 +8,7 @@ import pytest
 
 import imarium
 from imarium.client import remote
-from imarium.errors import AuthenticationError, LevelError, NotFoundError, TransportError
+from imarium.errors import AuthenticationError, ImariumError, LevelError, NotFoundError, TransportError
 from imarium.model import Volume
 from imarium.pack import layout
 from imarium.testing import proxied
@@ -77,6 +77,9 @@ def test_clear_errors(live, uid):
     with imarium.connect(live.url) as db:
         with pytest.raises(NotFoundError, match="no series has that UID"):
             db.series("1.2.3")
+        for nonsense in ("../collections", "a b?c#d", "", "%2e%2e/x"):
+            with pytest.raises(ImariumError):
+                db.series(nonsense)
         with pytest.raises(LevelError, match="levels 0"):
             db.series(uid).volume(level=9)
         with pytest.raises(AuthenticationError, match="login"):

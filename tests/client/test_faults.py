@@ -256,13 +256,24 @@ def test_signed_addresses_that_have_expired(ask, proxy, live):
         origin = HttpOrigin(Wire(server, attempts=3, first_pause=0.001))
         origin.know(key, f"{proxy.url}/api/v1/{key}?signature=abc")
         try:
-            return await origin.read(key, [(0, 5)])
+            return await origin.read(key, [(0, 5), (10, 12), (20, 21)])
         finally:
             await origin.close()
 
-    assert asyncio.run(read(live.url)) == [ask.content[:5]]
+    assert asyncio.run(read(live.url)) == [ask.content[:5], ask.content[10:12], ask.content[20:21]]
     with pytest.raises(TransportError, match="expired"):
         asyncio.run(read(None))
+
+
+@pytest.mark.parametrize("address", ["ftp://x/y", "http://[", "nonsense", "http://127.0.0.1:9/p\n"])
+def test_addresses_that_make_no_sense(ask, address):
+    async def read():
+        origin = HttpOrigin(Wire(None, attempts=2, first_pause=0.001))
+        origin.know(ask.record.key, address)
+        return await origin.read(ask.record.key, [(0, 5)])
+
+    with pytest.raises(TransportError):
+        asyncio.run(read())
 
 
 def test_errors_hold_no_signature(ask, proxy):

@@ -67,6 +67,7 @@ def test_chunks_grow_for_a_reader_that_keeps_up_and_shrink_for_others(monkeypatc
     monkeypatch.setattr(read_ahead, "_FIRST_BYTES", 100)
     monkeypatch.setattr(read_ahead, "_MOST_BYTES", 400)
     monkeypatch.setattr(read_ahead, "_FAST", 1e3)
+    monkeypatch.setattr(read_ahead, "_TAKEN_BY_THE_SYSTEM", 250)
 
     async def sizes(pause):
         found = []
@@ -75,7 +76,7 @@ def test_chunks_grow_for_a_reader_that_keeps_up_and_shrink_for_others(monkeypatc
             await asyncio.sleep(pause)
         return found
 
-    assert asyncio.run(sizes(0))[:5] == [100, 100, 200, 400, 400]
+    assert asyncio.run(sizes(0))[:5] == [100, 100, 100, 100, 200]
     assert asyncio.run(sizes(0.3))[:5] == [100, 100, 50, 50, 50]
 
 

@@ -28,18 +28,20 @@ class _Gap:
 
     def __init__(self, start: int, stop: int) -> None:
         self.start, self.stop = start, stop
-        self.content = bytearray()
-
-    @property
-    def at(self) -> int:
+        self.at = start
         """The first byte that is missing."""
-        return self.start + len(self.content)
+        self.spans: list[Span] = []
+        self.pieces: list[memoryview] = []
+        """What came; not joined, so that it is copied once."""
 
     def take(self, position: int, chunk: memoryview) -> None:
         """Bytes of the pack from a position on: those that come next here are kept."""
         begin, end = self.at - position, self.stop - position
         if 0 <= begin < len(chunk):
-            self.content += chunk[begin:end]
+            piece = chunk[begin:end]
+            self.spans.append((self.at, self.at + len(piece)))
+            self.pieces.append(piece)
+            self.at += len(piece)
 
 
 class HttpOrigin:
@@ -65,7 +67,9 @@ class HttpOrigin:
         groups = [[_Gap(*span) for span in request] for request in requests]
         await together(self._fill(pack, group) for group in groups)
         gaps = [gap for group in groups for gap in group]
-        held = Held([(gap.start, gap.stop) for gap in gaps], [bytes(gap.content) for gap in gaps])
+        held = Held(
+            [span for gap in gaps for span in gap.spans], [piece for gap in gaps for piece in gap.pieces]
+        )
         return cut(held, spans)
 
     async def reread(self, pack: str, spans: Sequence[Span]) -> list[bytes]:
@@ -115,7 +119,7 @@ class HttpOrigin:
                 ) from error
             if presigned is None or error.status != httpx.codes.FORBIDDEN:
                 raise
-            del self._addresses[pack]  # it has expired; a server has the pack too
+            self._addresses.pop(pack, None)  # it has expired; a server has the pack too
             if self._wire.url is None:
                 raise TransportError("the manifest's addresses have expired; make a new manifest") from error
             raise PassingError(error) from error

@@ -171,6 +171,8 @@ class Wire:
             if isinstance(error, httpx.UnsupportedProtocol):
                 raise TransportError("a pack's address is none of http or https") from error
             raise PassingError(unreachable(self._name if own else "the object store", error)) from error
+        except httpx.InvalidURL as error:
+            raise TransportError("a pack's address makes no sense") from error
         except httpx.HTTPError as error:
             raise unreachable(self._name if own else "the object store", error) from error
 

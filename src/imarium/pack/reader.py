@@ -70,7 +70,7 @@ def read_attachments(fetch: Fetch, index: SeriesIndex) -> dict[str, bytes]:
 class Held:
     """Bytes of ascending ranges of a pack, in memory. Raises IntegrityError where one is not whole."""
 
-    def __init__(self, spans: Sequence[Span], pieces: Sequence[bytes]) -> None:
+    def __init__(self, spans: Sequence[Span], pieces: Sequence[bytes | memoryview]) -> None:
         for (start, stop), piece in zip(spans, pieces, strict=True):
             if len(piece) != stop - start:
                 raise IntegrityError(f"{stop - start} bytes were asked for, {len(piece)} came")
@@ -83,7 +83,7 @@ class Held:
         if start == stop:
             return b""
         number = bisect_right(self._starts, start) - 1
-        found: list[bytes] = []
+        found: list[bytes | memoryview] = []
         while 0 <= number < len(self._starts) and start < stop:
             origin = self._starts[number]
             piece = self._pieces[number][start - origin : stop - origin]
@@ -94,7 +94,7 @@ class Held:
             number += 1
             if number < len(self._starts) and self._starts[number] != start:
                 break
-        return found[0] if len(found) == 1 else b"".join(found)
+        return bytes(found[0]) if len(found) == 1 else b"".join(found)
 
 
 class LevelReader:

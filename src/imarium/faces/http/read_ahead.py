@@ -18,8 +18,9 @@ from imarium.pack import Span
 _LEAST_BYTES, _FIRST_BYTES, _MOST_BYTES = 128 << 10, 256 << 10, 1 << 20
 """Bytes of a chunk, of which an answer holds two: the one that is sent, and the one after it. They grow for a
 reader that keeps up, and are small for all others, of whom there may be many."""
-_FAST = 100e6
-"""Bytes a second of a reader that keeps up."""
+_FAST, _TAKEN_BY_THE_SYSTEM = 100e6, 8 << 20
+"""Bytes a second of a reader that keeps up; after so many bytes, since the system takes the first ones at
+once, whoever reads them."""
 
 Read = Callable[[int, int], bytes]
 """Bytes start to stop - 1 of what is stored."""
@@ -61,15 +62,18 @@ def _read(read: Read, start: int, stop: int) -> bytes:
 
 async def _ahead(read: Read, first: bytes, left: deque[bytes | Span]) -> AsyncIterator[bytes]:
     """Chunks in order, each read on a thread while the one before it is sent."""
-    content, size = first, _FIRST_BYTES
+    content, size, sent = first, _FIRST_BYTES, 0
     waiting: asyncio.Task[bytes] | None = None
     try:
         while left:
             waiting = asyncio.create_task(run_in_threadpool(_next_chunk, read, left, size))
             began = time.monotonic()
             yield content
-            fast = len(content) > _FAST * (time.monotonic() - began)
-            size = min(_MOST_BYTES, 2 * size) if fast else _LEAST_BYTES
+            sent += len(content)
+            if len(content) < _FAST * (time.monotonic() - began):
+                size = _LEAST_BYTES
+            elif sent >= _TAKEN_BY_THE_SYSTEM:
+                size = min(_MOST_BYTES, 2 * size)
             content = await waiting
         yield content
     finally:
