@@ -15,7 +15,7 @@ from imarium.errors import IntegrityError, NotFoundError
 from imarium.faces.http.context import LOST
 from imarium.pack import Span
 
-_LEAST_BYTES, _FIRST_BYTES, _MOST_BYTES = 128 << 10, 256 << 10, 1 << 20
+_LEAST_BYTES, _FIRST_BYTES, _MOST_BYTES = 64 << 10, 128 << 10, 1 << 20
 """Bytes of a chunk, of which an answer holds two: the one that is sent, and the one after it. They grow for a
 reader that keeps up, and are small for all others, of whom there may be many."""
 _FAST, _TAKEN_BY_THE_SYSTEM = 100e6, 8 << 20
