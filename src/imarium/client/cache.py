@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from blake3 import blake3
 
@@ -144,6 +145,10 @@ class RangeCache:
         self.limit = cache_bytes() if limit is None else limit
         self.folder = (folder or cache_folder()) / _LAYOUT
         self._start_over()
+
+    def __reduce__(self) -> Any:
+        """In another process: the same folder."""
+        return RangeCache, (self.folder.parent, self.limit)
 
     def _start_over(self) -> None:
         self._process = os.getpid()

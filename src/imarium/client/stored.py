@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -121,6 +122,11 @@ class BucketOrigin:
         except (BaseError, ValueError, TypeError) as error:
             raise InvalidRequestError(f"{address!r} is no address of a store: {_kind(error)}") from error
         self._obstore, self._failures = obstore, (BaseError, OSError)
+        self._address, self._options = address, options
+
+    def __reduce__(self) -> Any:
+        """In another process: the same place, with connections of its own."""
+        return partial(BucketOrigin, **self._options), (self._address,)
 
     async def read(self, pack: str, spans: Sequence[Span]) -> list[bytes]:
         """See `Origin.read`. Failures that pass are tried again by obstore."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -92,6 +93,12 @@ class Wire:
         self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = WeakKeyDictionary()
         if self.url is not None:
             check_address(self.url)
+
+    def __reduce__(self) -> Any:
+        """In another process: the same server, with connections of its own."""
+        return partial(
+            Wire, attempts=self._attempts, first_pause=self._first_pause, connections=self._connections
+        ), (self.url, self.token)
 
     def patience(self, attempts: int | None = None) -> Patience:
         """For one piece of work."""

@@ -1,0 +1,97 @@
+"""Samples decoded several together, on threads, into one piece of memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from imarium.torch.buffers import Buffers
+from imarium.torch.decoding import Decoder
+from imarium.torch.fetching import Fetched, Window
+from imarium.torch.items import Place
+
+_AHEAD = 2
+"""Chunks that are decoded before they are asked for."""
+
+Job = tuple[Place, Fetched]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Samples that were decoded together."""
+
+    places: Sequence[Place]
+    images: Sequence[torch.Tensor] | torch.Tensor
+    """One tensor with a leading axis for the samples where all have the same shape."""
+
+
+def decoded(
+    windows: Iterator[Window], decoder: Decoder, size: int, threads: int, *, pinned: bool
+) -> Iterator[Chunk]:
+    """The samples of windows, `size` in each chunk but the last. Threads go on while a chunk is used."""
+    buffers = Buffers(pinned=pinned)
+    jobs = ((place, window.series[place.row]) for window in windows for place in window.places)
+    groups = iter(lambda: list(islice(jobs, size)), [])
+    try:
+        if threads == 1:
+            for group in groups:
+                chunk, fill = _begun(group, decoder, buffers)
+                fill(0, len(group))
+                yield chunk
+            return
+        yield from _on_threads(groups, decoder, buffers, threads)
+    finally:
+        jobs.close()
+        windows.close()  # type: ignore[attr-defined]
+
+
+def _on_threads(
+    groups: Iterable[list[Job]], decoder: Decoder, buffers: Buffers, threads: int
+) -> Iterator[Chunk]:
+    waiting: deque[tuple[Chunk, list[Future[None]]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    try:
+        for group in groups:
+            chunk, fill = _begun(group, decoder, buffers)
+            step = -(-len(group) // threads)
+            futures = [
+                pool.submit(fill, first, min(first + step, len(group)))
+                for first in range(0, len(group), step)
+            ]
+            waiting.append((chunk, futures))
+            if len(waiting) > _AHEAD:
+                yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finished(chunk: Chunk, futures: Sequence[Future[None]]) -> Chunk:
+    for future in futures:
+        future.result()
+    return chunk
+
+
+def _begun(
+    group: Sequence[Job], decoder: Decoder, buffers: Buffers
+) -> tuple[Chunk, Callable[[int, int], None]]:
+    """A chunk that is still empty, and what fills some of it."""
+    shapes = [decoder.shape(place) for place, _ in group]
+    images: Sequence[torch.Tensor] | torch.Tensor
+    if len(set(shapes)) == 1:
+        images = buffers.take((len(group), *shapes[0]), decoder.dtype)
+    else:
+        images = [buffers.take(shape, decoder.dtype) for shape in shapes]
+    outs = list(images)
+
+    def fill(start: int, stop: int) -> None:
+        for (place, fetched), out in zip(group[start:stop], outs[start:stop], strict=True):
+            decoder.fill(fetched, place, out)
+
+    return Chunk([place for place, _ in group], images), fill
