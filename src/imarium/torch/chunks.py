@@ -10,54 +10,50 @@ from itertools import islice
 
 import torch
 
-from imarium.torch.buffers import Buffers
+from imarium.torch.buffers import Memory
 from imarium.torch.decoding import Decoder
-from imarium.torch.fetching import Fetched, Window
-from imarium.torch.items import Place
+from imarium.torch.fetching import Sample
 
 _AHEAD = 2
 """Chunks that are decoded before they are asked for."""
-
-Job = tuple[Place, Fetched]
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Samples that were decoded together."""
 
-    places: Sequence[Place]
+    samples: Sequence[Sample]
     images: Sequence[torch.Tensor] | torch.Tensor
     """One tensor with a leading axis for the samples where all have the same shape."""
 
 
 def decoded(
-    windows: Iterator[Window], decoder: Decoder, size: int, threads: int, *, pinned: bool
+    windows: Iterator[list[Sample]], decoder: Decoder, memory: Memory, size: int, threads: int
 ) -> Iterator[Chunk]:
     """The samples of windows, `size` in each chunk but the last. Threads go on while a chunk is used."""
-    buffers = Buffers(pinned=pinned)
-    jobs = ((place, window.series[place.row]) for window in windows for place in window.places)
+    jobs = (sample for window in windows for sample in window)
     groups = iter(lambda: list(islice(jobs, size)), [])
     try:
         if threads == 1:
             for group in groups:
-                chunk, fill = _begun(group, decoder, buffers)
+                chunk, fill = _begun(group, decoder, memory)
                 fill(0, len(group))
                 yield chunk
             return
-        yield from _on_threads(groups, decoder, buffers, threads)
+        yield from _on_threads(groups, decoder, memory, threads)
     finally:
         jobs.close()
         windows.close()  # type: ignore[attr-defined]
 
 
 def _on_threads(
-    groups: Iterable[list[Job]], decoder: Decoder, buffers: Buffers, threads: int
+    groups: Iterable[list[Sample]], decoder: Decoder, memory: Memory, threads: int
 ) -> Iterator[Chunk]:
     waiting: deque[tuple[Chunk, list[Future[None]]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
         for group in groups:
-            chunk, fill = _begun(group, decoder, buffers)
+            chunk, fill = _begun(group, decoder, memory)
             step = -(-len(group) // threads)
             futures = [
                 pool.submit(fill, first, min(first + step, len(group)))
@@ -79,19 +75,20 @@ def _finished(chunk: Chunk, futures: Sequence[Future[None]]) -> Chunk:
 
 
 def _begun(
-    group: Sequence[Job], decoder: Decoder, buffers: Buffers
+    group: Sequence[Sample], decoder: Decoder, memory: Memory
 ) -> tuple[Chunk, Callable[[int, int], None]]:
     """A chunk that is still empty, and what fills some of it."""
-    shapes = [decoder.shape(place) for place, _ in group]
+    shapes = [decoder.shape(sample) for sample in group]
     images: Sequence[torch.Tensor] | torch.Tensor
     if len(set(shapes)) == 1:
-        images = buffers.take((len(group), *shapes[0]), decoder.dtype)
+        images = memory.take((len(group), *shapes[0]), decoder.dtype)
     else:
-        images = [buffers.take(shape, decoder.dtype) for shape in shapes]
+        images = [memory.take(shape, decoder.dtype) for shape in shapes]
     outs = list(images)
+    arrays = [None] * len(outs) if decoder.dtype == torch.bfloat16 else [out.numpy() for out in outs]
 
     def fill(start: int, stop: int) -> None:
-        for (place, fetched), out in zip(group[start:stop], outs[start:stop], strict=True):
-            decoder.fill(fetched, place, out)
+        for number in range(start, stop):
+            decoder.fill(group[number], outs[number], arrays[number])
 
-    return Chunk([place for place, _ in group], images), fill
+    return Chunk(group, images), fill

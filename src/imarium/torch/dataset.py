@@ -19,6 +19,7 @@ from imarium.client import open as open_place
 from imarium.errors import InvalidRequestError
 from imarium.manifest import Manifest
 from imarium.model import Selection
+from imarium.torch.buffers import Buffers, Lender, Memory, lender_of_process
 from imarium.torch.chunks import Chunk, decoded
 from imarium.torch.decoding import Decoder, Form, Window, check_form
 from imarium.torch.fetching import Fetcher
@@ -163,7 +164,7 @@ class StreamingDataset(IterableDataset[Any]):
     def prepare(self) -> None:
         """Read where all frames lie, which is done already where the packs are few. Workers that are started
         afterwards need not do it themselves, in every epoch again if they do not persist."""
-        self._fetcher.read_indexes()
+        self._fetcher.read_tables()
 
     def batches(self, batch_size: int, *, drop_last: bool = False) -> BatchedDataset:
         """The same in whole batches, which are decoded into one piece of memory: for a DataLoader with
@@ -221,12 +222,12 @@ class StreamingDataset(IterableDataset[Any]):
         """Samples of an epoch."""
         threads = self._threads_here()
         size = threads if self._form.volume else _CHUNK_SAMPLES
-        for chunk in self._chunks(size, threads):
-            for number in range(len(chunk.places)):
+        for chunk in self._chunks(Buffers(), size, threads):
+            for number in range(len(chunk.samples)):
                 self._advance(1)
                 yield self._sample(chunk, number)
 
-    def _chunks(self, size: int, threads: int) -> Iterator[Chunk]:
+    def _chunks(self, memory: Memory, size: int, threads: int) -> Iterator[Chunk]:
         """Decoded samples, so many together; counts nothing."""
         share = self._share_here()
         epoch, resume = int(self._epoch), self._resume
@@ -237,7 +238,7 @@ class StreamingDataset(IterableDataset[Any]):
         self._progress = Progress(epoch, resume.used, resume.given, share.worker, share.workers)
         walk = self._order.walk(epoch, share, resume.used, resume.given)
         decoder = Decoder(self._items, self._form)
-        return decoded(self._fetcher.windows(walk), decoder, size, threads, pinned=self._pinned)
+        return decoded(self._fetcher.windows(walk), decoder, memory, size, threads)
 
     def _advance(self, samples: int) -> None:
         now = self._progress
@@ -250,13 +251,17 @@ class StreamingDataset(IterableDataset[Any]):
         extra = self._beside(chunk, number)
         return (image, *extra) if extra else image
 
-    def _batch(self, chunk: Chunk) -> Any:
+    def _batch(self, chunk: Chunk, lender: Lender | None) -> Any:
         images: Any = chunk.images
+        if lender is not None:
+            images = (
+                lender.lend(images) if isinstance(images, torch.Tensor) else list(map(lender.lend, images))
+            )
         if self._transform is not None:
             made = [self._transform(image) for image in images]
             alike = all(isinstance(one, torch.Tensor) and one.shape == made[0].shape for one in made)
             images = torch.stack(made) if alike else made
-        extra = [self._beside(chunk, number) for number in range(len(chunk.places))]
+        extra = [self._beside(chunk, number) for number in range(len(chunk.samples))]
         return (
             (images, *(default_collate(list(one)) for one in zip(*extra, strict=True)))
             if extra[0]
@@ -264,10 +269,10 @@ class StreamingDataset(IterableDataset[Any]):
         )
 
     def _beside(self, chunk: Chunk, number: int) -> list[Any]:
-        place = chunk.places[number]
-        extra = [] if self._labels is None else [self._labels[place.row]]
+        sample = chunk.samples[number]
+        extra = [] if self._labels is None else [self._labels[sample.row]]
         if self._info:
-            extra.append({"series": self._items.uid(place.row), "frame": place.first})
+            extra.append({"series": self._items.uid(sample.row), "frame": sample.first})
         return extra
 
     def _share_here(self) -> Share:
@@ -308,11 +313,13 @@ class BatchedDataset(IterableDataset[Any]):
         """Batches of an epoch: tensors of (samples, channels, ...), or lists of tensors where shapes differ;
         and with them what was asked for."""
         dataset = self._dataset
-        for chunk in dataset._chunks(self._size, dataset._threads_here()):
-            if len(chunk.places) < self._size and self._drop:
+        lender = lender_of_process() if get_worker_info() is not None and dataset._transform is None else None
+        memory = lender or Buffers(pinned=dataset._pinned)
+        for chunk in dataset._chunks(memory, self._size, dataset._threads_here()):
+            if len(chunk.samples) < self._size and self._drop:
                 return
-            dataset._advance(len(chunk.places))
-            yield dataset._batch(chunk)
+            dataset._advance(len(chunk.samples))
+            yield dataset._batch(chunk, lender)
 
     def set_epoch(self, epoch: int) -> None:
         """See `StreamingDataset.set_epoch`."""

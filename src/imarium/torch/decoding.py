@@ -12,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from imarium.codec import decode_frame
+from imarium.codec import decode_frame, decode_integers
 from imarium.codec.color import ybr_full_to_rgb
-from imarium.errors import InvalidRequestError
+from imarium.errors import IntegrityError, InvalidRequestError
 from imarium.manifest import Manifest
 from imarium.model import Series
 from imarium.model.series import Frame
-from imarium.torch.fetching import Fetched
-from imarium.torch.items import Items, Place, Size
+from imarium.torch.fetching import Encoded, Sample
+from imarium.torch.items import Items, Size
+from imarium.torch.tables import Plan
 
 Window = tuple[float, float] | Literal["default"] | None
 
@@ -28,21 +29,22 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 _WIDE_BYTES = 4
 """Integers of so many bytes are not exact in float32."""
 
-Decode = Callable[[Fetched, int, int], Frame]
-"""Stored values of a frame at a level, from the parts that were fetched."""
+Decode = Callable[[Encoded, NDArray[Any] | None], Frame]
+"""Stored values of a frame at its level, (rows, columns) or (rows, columns, samples), in any type that holds
+them. Written into an array and given back as that, where one is given that has their shape."""
 
 
-def decode_on_cpu(fetched: Fetched, frame: int, level: int) -> Frame:
+def decode_on_cpu(encoded: Encoded, into: NDArray[Any] | None = None) -> Frame:
     """By the codec of the package, in the calling thread."""
-    index = fetched.index
-    return decode_frame(
-        int(index.lanes[frame]),
-        index.params[frame].tobytes(),
-        fetched.parts(frame),
-        index.series,
-        index.decompositions,
-        level,
-    )
+    plan, parts = encoded.plan, encoded.parts()
+    if encoded.plain:
+        frame = decode_integers(parts, encoded.low, encoded.high, plan.level, into=into)
+        if frame.shape != plan.shape:
+            raise IntegrityError(f"a stored frame decodes to {frame.shape} where {plan.shape} was expected")
+        return frame
+    index, number = plan.index, encoded.frame
+    lane, params = int(index.lanes[number]), index.params[number].tobytes()
+    return decode_frame(lane, params, parts, index.series, index.decompositions, plan.level)
 
 
 @dataclass(frozen=True)
@@ -60,19 +62,19 @@ class Form:
         """Whether stored values are given as they are."""
         return not self.dtype.is_floating_point
 
-    def shape(self, items: Items, place: Place) -> tuple[int, ...]:
+    def shape(self, items: Items, sample: Sample) -> tuple[int, ...]:
         """Of a sample: (channels, rows, columns), or (channels, slices, rows, columns)."""
-        channels = self.channels or int(items.channels[place.row])
+        channels = self.channels or int(items.channels[sample.row])
         if self.size is None:
-            rows, columns = items.shape[place.row].tolist()
+            rows, columns = items.shape[sample.row].tolist()
         elif isinstance(self.size, int):
             rows = columns = self.size
         else:
             rows, columns = self.size[-2:]
         if not self.volume:
             return channels, rows, columns
-        slices = self.size[0] if isinstance(self.size, tuple) and len(self.size) == 3 else place.count
-        return channels, slices, rows, columns
+        several = isinstance(self.size, tuple) and len(self.size) == 3
+        return channels, self.size[0] if several else len(sample.frames), rows, columns  # type: ignore[index]
 
     def working_dtype(self, stored: str) -> torch.dtype:
         """The type in which stored values of a type are rescaled and resampled."""
@@ -83,6 +85,20 @@ class Form:
         return torch.float64 if wide else torch.float32
 
 
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What a decoder does with a series."""
+
+    direct: bool
+    """Frames are decoded in their place: they are not resampled, nor cropped, nor of another type."""
+    working: torch.dtype
+    """What they are decoded into otherwise."""
+    fitted: tuple[int, int]
+    """Rows and columns after resampling."""
+    scale: tuple[float, float] | None
+    """What stored values are multiplied with, and what is added then; None where frames differ."""
+
+
 class Decoder:
     """Makes samples. Safe to use from several threads."""
 
@@ -90,75 +106,93 @@ class Decoder:
         self._items, self._form, self._decode = items, form, decode
         self.dtype = form.dtype
 
-    def shape(self, place: Place) -> tuple[int, ...]:
+    def shape(self, sample: Sample) -> tuple[int, ...]:
         """Of a sample."""
-        return self._form.shape(self._items, place)
+        return self._form.shape(self._items, sample)
 
-    def fill(self, fetched: Fetched, place: Place, out: torch.Tensor) -> None:
-        """Decode a sample into `out`, of `Form.shape`.
+    def fill(self, sample: Sample, out: torch.Tensor, array: NDArray[Any] | None) -> None:
+        """Decode a sample into `out`, of `shape`; `array` is the same memory, if NumPy has its type.
 
         Raises IntegrityError for bytes that do not decode, and InvalidRequestError where there is no default
         window.
         """
-        form, items, series = self._form, self._items, fetched.index.series
-        level = int(items.level[place.row])
-        before = (place.count, *items.shape[place.row].tolist())
-        slices = out.shape[1] if form.volume else 1
-        after = (slices, *items.fitted[place.row].tolist())
-        working = form.working_dtype(series.dtype)
-        if before == after and before[1:] == out.shape[-2:] and (form.stored or form.dtype == working):
-            target = out
+        form, plan = self._form, sample.frames[0].plan
+        facts: _Facts = plan.memo or self._facts(plan, sample)
+        if facts.direct and array is not None and (not form.volume or len(sample.frames) == array.shape[1]):
+            target, values = out, array
         else:
-            dtype = form.dtype if form.stored and before == after else working
-            target = torch.empty((out.shape[0], *before), dtype=dtype)
-        array = target.numpy().reshape(out.shape[0], *before)
-        for number in range(place.count):
-            frame = self._decode(fetched, place.first + number, level)
-            if form.stored:
-                _spread(frame, array[:, number])
-            else:
-                self._write(frame, series, place.first + number, array[:, number])
-        if target is not out:
-            made = resampled(target, *after, nearest=series.label_map)
-            made = _cropped(made, *out.shape[-2:])
-            if form.stored and made.is_floating_point():
-                made = made.round_()
-            target = made
-        if form.window is not None:
+            target = torch.empty((out.shape[0], len(sample.frames), *plan.shape[:2]), dtype=facts.working)
             values = target.numpy()
+        for number, encoded in enumerate(sample.frames):
+            self._write(encoded, facts, values[:, number] if values.ndim == 4 else values)
+        series = plan.index.series
+        if target is not out:
+            slices = out.shape[1] if form.volume else 1
+            made = resampled(target, slices, *facts.fitted, nearest=series.label_map)
+            target = _cropped(made, *out.shape[-2:])
+            if form.stored and target.is_floating_point():
+                target = target.round()
+            values = target.numpy()
+        if form.window is not None:
             np.clip(values, 0, 1, out=values)
             if series.photometric == "MONOCHROME1":
                 np.subtract(1, values, out=values)
         if target is not out:
             out.copy_(target.reshape(out.shape))
 
-    def _write(self, frame: Frame, series: Series, number: int, out: NDArray[Any]) -> None:
-        """One frame into (channels, rows, columns), in the series' own unit, or with its window from 0 to 1."""
+    def _facts(self, plan: Plan, sample: Sample) -> _Facts:
+        form, series, items = self._form, plan.index.series, self._items
+        rows, columns = items.fitted[sample.row].tolist()
+        kept = plan.shape[:2] == (rows, columns)
+        working = form.working_dtype(series.dtype)
+        scale = None
+        if series.frame_rescale is None and not form.stored:
+            scale = self._scale(series, 0)
+        facts = _Facts(
+            direct=kept
+            and form.shape(items, sample)[-2:] == (rows, columns)
+            and (form.stored or form.dtype == working),
+            working=form.dtype if form.stored and kept and not form.volume else working,
+            fitted=(rows, columns),
+            scale=scale,
+        )
+        plan.memo = facts
+        return facts
+
+    def _write(self, encoded: Encoded, facts: _Facts, out: NDArray[Any]) -> None:
+        """One frame into (channels, rows, columns), in the series' own unit, or from 0 to 1 in a window."""
+        plane = out[0]
+        frame = self._decode(encoded, plane)
         if frame.ndim == 3:
-            if series.photometric in ("YBR_FULL", "YBR_FULL_422") and frame.dtype == np.uint8:
-                frame = ybr_full_to_rgb(frame)
-            if len(out) == 1 and frame.shape[-1] > 2:
-                frame = frame[..., :3] @ _LUMA
-        _spread(frame, out)
-        slope, intercept = series.rescale_of(number)
-        if self._form.window is None:
-            if slope != 1.0:
-                out *= out.dtype.type(slope)
-            if intercept != 0.0:
-                out += out.dtype.type(intercept)
+            if not self._form.stored:
+                frame = _colours(frame, encoded.plan.index.series.photometric, len(out))
+            _spread(frame, out)
+        else:
+            out[1 if frame is plane else 0 :] = frame
+        if self._form.stored:
             return
-        low, high = limits(series, self._form.window, number)
-        factor = 1.0 / (high - low)
-        out *= out.dtype.type(slope * factor)
-        out += out.dtype.type((intercept - low) * factor)
+        factor, offset = facts.scale or self._scale(encoded.plan.index.series, encoded.frame)
+        if factor != 1.0:
+            out *= out.dtype.type(factor)
+        if offset != 0.0:
+            out += out.dtype.type(offset)
+
+    def _scale(self, series: Series, number: int) -> tuple[float, float]:
+        window = self._form.window
+        factor, offset = series.rescale_of(number)
+        if window is None:
+            return factor, offset
+        low, high = limits(series, window, number)
+        return factor / (high - low), (offset - low) / (high - low)
 
 
 def check_form(form: Form, manifest: Manifest, items: Items) -> None:
     """Raises InvalidRequestError for numbers that the series cannot give."""
     window, count = form.window, len(manifest)
-    own = window is None or window == "default"
-    if not own and not (len(window) == 2 and all(map(math.isfinite, window)) and window[1] > 0):
-        raise InvalidRequestError('a window is (center, width) with a width above 0, or "default"')
+    if window is not None and window != "default":
+        center, width = window
+        if not (math.isfinite(center) and math.isfinite(width) and width > 0):
+            raise InvalidRequestError('a window is (center, width) with a width above 0, or "default"')
     if form.channels not in (None, 1, 3):
         raise InvalidRequestError("channels are 1, 3, or None for those that are stored")
     kinds = sorted(set(items.channels.tolist()))
@@ -219,9 +253,19 @@ def _range_of_bits(series: Series, number: int) -> tuple[float, float]:
     return min(first, second), max(first, second)
 
 
-def _spread(frame: Any, out: NDArray[Any]) -> None:
-    """Values of (rows, columns) or (rows, columns, samples) into (channels, rows, columns); grey is repeated,
-    and alpha left out where it has no channel."""
+def _colours(frame: Frame, photometric: str, channels: int) -> NDArray[Any]:
+    """YBR as RGB, and colours as grey where there is one channel for them."""
+    if photometric in ("YBR_FULL", "YBR_FULL_422"):
+        frame = ybr_full_to_rgb(frame.astype(np.uint8, copy=False))
+    if channels == 1 and frame.shape[-1] > 2:
+        mixed: NDArray[Any] = frame[..., :3] @ _LUMA
+        return mixed
+    return frame
+
+
+def _spread(frame: NDArray[Any], out: NDArray[Any]) -> None:
+    """(rows, columns, samples), or grey, into (channels, rows, columns); grey is repeated, and alpha
+    left out where it has no channel."""
     if frame.ndim == 2:
         out[...] = frame
         return

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import pairwise
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,108 +18,118 @@ from imarium.client.reading import checked_index
 from imarium.errors import IntegrityError
 from imarium.pack import SeriesIndex, Span
 from imarium.pack.layout import crc32c
-from imarium.torch.items import Items, Place
+from imarium.torch.items import Items
 from imarium.torch.order import Ids
+from imarium.torch.tables import Plan, Table
 
-_INDEX_FRAMES = 1 << 20
-"""Frames whose indexes a process keeps, which take about a hundred bytes each."""
-_INDEX_BASE = 16
-"""What an index takes beside its frames, in frames."""
+_TABLE_FRAMES = 1 << 20
+"""Frames of which a process keeps where they lie, in about 200 bytes each."""
+_BASE = 16
+"""What a series takes beside its frames, in frames."""
 _PACKS_AT_ONCE = 16
 
 
-class Runs:
-    """Ascending ranges of a pack that do not touch, in memory."""
+class Bulk:
+    """Parts of frames of one pack, in memory. Lists hold a value a part."""
+
+    __slots__ = ("begins", "checksums", "contents", "key", "offsets", "origin", "runs", "stops")
 
     def __init__(
-        self, starts: NDArray[np.int64], stops: NDArray[np.int64], contents: Sequence[bytes]
+        self,
+        origin: Origin,
+        key: str,
+        offsets: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        checksums: NDArray[np.int64],
+        ranges: tuple[NDArray[np.int64], NDArray[np.int64]],
+        contents: list[bytes],
     ) -> None:
-        self._starts = starts
-        self.contents = contents
-        for begin, end, content in zip(starts.tolist(), stops.tolist(), contents, strict=True):
-            if len(content) != end - begin:
-                raise IntegrityError(f"{end - begin} bytes were asked for, {len(content)} came")
+        self.origin, self.key, self.contents = origin, key, contents
+        starts, stops = ranges
+        for size, content in zip((stops - starts).tolist(), contents, strict=True):
+            if len(content) != size:
+                raise IntegrityError(f"{size} bytes were asked for, {len(content)} came")
+        runs = np.searchsorted(starts, offsets, side="right") - 1
+        begins = offsets - starts[runs] if len(starts) else offsets
+        self.runs: list[int] = runs.tolist()
+        self.begins: list[int] = begins.tolist()
+        self.stops: list[int] = (begins + lengths).tolist()
+        self.checksums: list[int] = checksums.tolist()
+        self.offsets = offsets
 
-    def find(self, starts: NDArray[np.int64]) -> tuple[list[list[int]], list[list[int]]]:
-        """Of parts that lie within them: number of the range, and where in it."""
-        numbers = np.searchsorted(self._starts, starts, side="right") - 1
-        return numbers.tolist(), (starts - self._starts[numbers]).tolist()
 
+class Encoded:
+    """A frame as it is stored, in memory."""
 
-class Fetched:
-    """The frames of a series that a window needs."""
-
-    __slots__ = (
-        "_begins",
-        "_checksums",
-        "_lengths",
-        "_numbers",
-        "_origin",
-        "_pack",
-        "_places",
-        "_runs",
-        "index",
-    )
+    __slots__ = ("_bulk", "_first", "_last", "frame", "high", "low", "plain", "plan")
 
     def __init__(
-        self, index: SeriesIndex, level: int, frames: NDArray[np.int64], runs: Runs, origin: Origin, pack: str
+        self, plan: Plan, frame: int, plain: bool, low: int, high: int, bulk: Bulk, first: int, last: int
     ) -> None:
-        self.index, self._origin, self._pack = index, origin, pack
-        parts = index.parts_at(level)
-        self._places = {frame: place for place, frame in enumerate(frames.tolist())}
-        self._runs = runs.contents
-        self._numbers, self._begins = runs.find(index.starts[:parts, frames].T)
-        self._lengths: list[list[int]] = index.lengths[:parts, frames].T.tolist()
-        self._checksums: list[list[int]] = index.checksums[:parts, frames].T.tolist()
+        self.plan, self.frame = plan, frame
+        self.plain, self.low, self.high = plain, low, high
+        self._bulk, self._first, self._last = bulk, first, last
 
-    def parts(self, frame: int) -> list[bytes]:
-        """The parts of a frame, each checked. One that is damaged is read once more, past all caches.
+    def parts(self) -> list[bytes]:
+        """Its parts, each checked. One that is damaged is read once more, past all caches.
 
         Raises IntegrityError if it is damaged where it lies, and what reading raises.
         """
-        place = self._places[frame]
-        found: list[bytes] = []
-        for number, begin, length, checksum in zip(
-            self._numbers[place],
-            self._begins[place],
-            self._lengths[place],
-            self._checksums[place],
-            strict=True,
-        ):
-            content = self._runs[number][begin : begin + length] if length else b""
-            if crc32c(content) != checksum:
-                content = self._again(len(found), frame, checksum)
+        bulk = self._bulk
+        contents, runs, begins, stops, checksums = (
+            bulk.contents,
+            bulk.runs,
+            bulk.begins,
+            bulk.stops,
+            bulk.checksums,
+        )
+        checksum_of = google_crc32c.value
+        found = []
+        for number in range(self._first, self._last):
+            begin, stop = begins[number], stops[number]
+            content = contents[runs[number]][begin:stop] if begin < stop else b""
+            if checksum_of(content) != checksums[number]:
+                content = self._again(number)
             found.append(content)
-        heads = self.index.heads
-        if heads is not None:
-            found[0] = heads.of(frame) + found[0]
+        if self.plan.heads is not None:
+            found[0] = self.plan.heads.of(self.frame) + found[0]
         return found
 
-    def _again(self, part: int, frame: int, checksum: int) -> bytes:
-        (content,) = run(self._origin.reread(self._pack, [self.index.span(part, frame)]))
-        if crc32c(content) != checksum:
-            raise IntegrityError(f"part {part} of frame {frame} does not match its checksum where it lies")
+    def _again(self, number: int) -> bytes:
+        bulk = self._bulk
+        begin = int(bulk.offsets[number])
+        span = (begin, begin + bulk.stops[number] - bulk.begins[number])
+        (content,) = run(bulk.origin.reread(bulk.key, [span]))
+        if crc32c(content) != bulk.checksums[number]:
+            raise IntegrityError(
+                f"part {number - self._first} of frame {self.frame} does not match its checksum where it lies"
+            )
         return content
 
 
-class Window:
-    """Samples with the bytes that they need."""
+class Sample:
+    """A sample in memory: its frames, and which series of the manifest they are of."""
 
-    def __init__(self, places: Sequence[Place], series: dict[int, Fetched]) -> None:
-        self.places, self.series = places, series
+    __slots__ = ("first", "frames", "row")
+
+    def __init__(self, row: int, first: int, frames: Sequence[Encoded]) -> None:
+        self.row, self.first, self.frames = row, first, frames
 
 
 class Fetcher:
-    """Reads windows. Keeps the indexes of series, as far as there is room."""
+    """Reads windows. Keeps where frames lie, as far as there is room."""
 
     def __init__(self, items: Items, origin: Origin) -> None:
         self._items, self._origin = items, origin
-        self._indexes: OrderedDict[int, SeriesIndex] = OrderedDict()
+        self._bounds = np.searchsorted(items.pack, np.arange(len(items.packs) + 1))
+        sizes = np.concatenate([[0], np.cumsum(items.frames.astype(np.int64) + _BASE)])
+        self._sizes: NDArray[np.int64] = np.diff(sizes[self._bounds])
+        self._tables: OrderedDict[int, Table] = OrderedDict()
         self._kept = 0
 
-    def windows(self, walk: Iterable[Ids]) -> Iterator[Window]:
+    def windows(self, walk: Iterable[Ids]) -> Iterator[list[Sample]]:
         """What is walked, window by window; the next one is fetched while one is used."""
-        coming: deque[Future[Window]] = deque()
+        coming: deque[Future[list[Sample]]] = deque()
         try:
             for ids in walk:
                 coming.append(start(self.fetch(ids)))
@@ -130,81 +141,75 @@ class Fetcher:
             for future in coming:
                 future.cancel()
 
-    def read_indexes(self) -> None:
-        """Read the indexes of all series, or of as many as are kept."""
-        rows = np.arange(len(self._items.frames))
-        kept = np.cumsum(self._items.frames.astype(np.int64) + _INDEX_BASE) <= _INDEX_FRAMES
-        run(self._read_indexes(rows[kept]))
-
-    async def _read_indexes(self, rows: NDArray[np.int64]) -> None:
+    def read_tables(self) -> None:
+        """Read where the frames of all series lie, or of as many as are kept."""
         turns = asyncio.Semaphore(_PACKS_AT_ONCE)
-        await together(
-            self._indexes_of(pack, rows[begin:end].tolist(), turns)
-            for pack, begin, end in _by_pack(self._items.pack[rows])
-        )
+        packs = np.flatnonzero(np.cumsum(self._sizes) <= _TABLE_FRAMES).tolist()
 
-    async def fetch(self, ids: Ids) -> Window:
-        """The bytes of samples. Raises what reading raises, and IntegrityError where a pack does not hold
-        what the manifest says."""
-        places = self._items.places(ids)
-        needed: dict[int, list[Place]] = {}
-        for place in places:
-            needed.setdefault(place.row, []).append(place)
-        rows = np.array(sorted(needed))
+        async def read() -> None:
+            await together(self._table(pack, turns) for pack in packs)
+
+        run(read())
+
+    async def fetch(self, ids: Ids) -> list[Sample]:
+        """Samples with the bytes that they need. Raises what reading raises, and IntegrityError where a pack
+        does not hold what the manifest says."""
+        rows, first, depth = self._items.places(ids)
+        frame_rows = np.repeat(rows, depth)
+        within = np.arange(len(frame_rows)) - np.repeat(np.cumsum(depth) - depth, depth)
+        frames = np.repeat(first, depth) + within
+        packs = self._items.pack[frame_rows]
+        order = np.argsort(packs, kind="stable")
+        found: list[Encoded | None] = [None] * len(order)
         turns = asyncio.Semaphore(_PACKS_AT_ONCE)
-        found: dict[int, Fetched] = {}
 
-        async def read(pack: int, members: list[int]) -> None:
-            indexes = await self._indexes_of(pack, members, turns)
-            frames = [_frames(needed[row]) for row in members]
-            starts, stops = await asyncio.to_thread(self._ranges, members, indexes, frames)
-            key = self._items.packs[pack]
-            async with turns:
-                contents = await self._origin.read(
-                    key, list(zip(starts.tolist(), stops.tolist(), strict=True))
-                )
-            runs = Runs(starts, stops, contents)
-            for row, index, wanted in zip(members, indexes, frames, strict=True):
-                level = int(self._items.level[row])
-                found[row] = Fetched(index, level, wanted, runs, self._origin, key)
-
-        await together(
-            read(pack, rows[begin:end].tolist()) for pack, begin, end in _by_pack(self._items.pack[rows])
-        )
-        return Window(places, found)
-
-    def _ranges(
-        self, rows: list[int], indexes: list[SeriesIndex], frames: list[NDArray[np.int64]]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Starts and stops of the ranges that hold frames of some series of a pack."""
-        starts, stops = [], []
-        for row, index, wanted in zip(rows, indexes, frames, strict=True):
-            parts = index.parts_at(int(self._items.level[row]))
-            begin = index.starts[:parts, wanted]
-            starts.append(begin.ravel())
-            stops.append((begin + index.lengths[:parts, wanted]).ravel())
-        return _joined(np.concatenate(starts), np.concatenate(stops))
-
-    async def _indexes_of(self, pack: int, rows: list[int], turns: asyncio.Semaphore) -> list[SeriesIndex]:
-        held = {row: self._indexes[row] for row in rows if row in self._indexes}
-        missing = [row for row in rows if row not in held]
-        if missing:
-            key, spans = self._items.packs[pack], [self._items.index_span(row) for row in missing]
+        async def read(pack: int, places: NDArray[np.intp]) -> None:
+            table = await self._table(pack, turns)
+            key, own = self._items.packs[pack], frame_rows[places] - self._bounds[pack]
+            at, counts = table.places(own, frames[places])
+            offsets, lengths = table.starts[at], table.lengths[at]
+            ranges = _joined(offsets, offsets + lengths)
+            spans = list(zip(ranges[0].tolist(), ranges[1].tolist(), strict=True))
             async with turns:
                 contents = await self._origin.read(key, spans)
-            held |= zip(missing, await self._parsed(key, missing, spans, contents), strict=True)
-        for row in rows:
-            if row not in self._indexes:
-                self._kept += held[row].series.frames + _INDEX_BASE
-            self._indexes[row] = held[row]
-            self._indexes.move_to_end(row)
-        while self._kept > _INDEX_FRAMES and len(self._indexes) > 1:
-            _, index = self._indexes.popitem(last=False)
-            self._kept -= index.series.frames + _INDEX_BASE
-        return [held[row] for row in rows]
+            bulk = Bulk(self._origin, key, offsets, lengths, table.checksums[at], ranges, contents)
+            ends = np.cumsum(counts)
+            number = table.first_frame[own] + frames[places]
+            for place, row, frame, plain, (low, high), begin, end in zip(
+                places.tolist(),
+                own.tolist(),
+                frames[places].tolist(),
+                table.plain[number].tolist(),
+                table.bounds[number].tolist(),
+                (ends - counts).tolist(),
+                ends.tolist(),
+                strict=True,
+            ):
+                found[place] = Encoded(table.plans[row], frame, plain, low, high, bulk, begin, end)
+
+        await together(read(int(packs[run_[0]]), run_) for run_ in _runs(packs, order))
+        return _samples(rows, first, depth, [one for one in found if one is not None])
+
+    async def _table(self, pack: int, turns: asyncio.Semaphore) -> Table:
+        if pack in self._tables:
+            self._tables.move_to_end(pack)
+            return self._tables[pack]
+        rows = range(self._bounds[pack], self._bounds[pack + 1])
+        key, spans = self._items.packs[pack], [self._items.index_span(row) for row in rows]
+        async with turns:
+            contents = await self._origin.read(key, spans)
+        levels = self._items.level[rows.start : rows.stop].tolist()
+        table = Table.of(await self._parsed(key, rows, spans, contents), levels)
+        if pack not in self._tables:
+            self._kept += int(self._sizes[pack])
+        self._tables[pack] = table
+        while self._kept > _TABLE_FRAMES and len(self._tables) > 1:
+            gone, _ = self._tables.popitem(last=False)
+            self._kept -= int(self._sizes[gone])
+        return table
 
     async def _parsed(
-        self, key: str, rows: list[int], spans: Sequence[Span], contents: Sequence[bytes]
+        self, key: str, rows: range, spans: Sequence[Span], contents: Sequence[bytes]
     ) -> list[SeriesIndex]:
         def parse() -> list[SeriesIndex | None]:
             return [_index_or_none(content) for content in contents]
@@ -234,20 +239,24 @@ def _index_or_none(content: bytes) -> SeriesIndex | None:
         return None
 
 
-def _by_pack(packs: NDArray[np.int32]) -> Iterator[tuple[int, int, int]]:
-    """(pack, start, stop) of the runs of equal numbers."""
-    if not len(packs):
-        return
-    cuts = [0, *(np.flatnonzero(np.diff(packs)) + 1).tolist(), len(packs)]
+def _samples(
+    rows: NDArray[np.int64], first: NDArray[np.int64], depth: NDArray[np.int64], frames: Sequence[Encoded]
+) -> list[Sample]:
+    """Frames one after another as samples of so many each."""
+    ends = np.cumsum(depth)
+    return [
+        Sample(row, begin, frames[start_:stop])
+        for row, begin, start_, stop in zip(
+            rows.tolist(), first.tolist(), (ends - depth).tolist(), ends.tolist(), strict=True
+        )
+    ]
+
+
+def _runs(packs: NDArray[np.int32], order: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """The places of each pack, given what puts packs in order."""
+    cuts = [0, *(np.flatnonzero(np.diff(packs[order])) + 1).tolist(), len(order)]
     for begin, end in pairwise(cuts):
-        yield int(packs[begin]), begin, end
-
-
-def _frames(places: Sequence[Place]) -> NDArray[np.int64]:
-    """Frames of samples of one series, ascending, each once."""
-    if len(places) == 1:
-        return np.arange(places[0].first, places[0].first + places[0].count)
-    return np.unique(np.concatenate([np.arange(item.first, item.first + item.count) for item in places]))
+        yield order[begin:end]
 
 
 def _joined(
@@ -255,10 +264,11 @@ def _joined(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Ranges that cover the same bytes and do not touch, ascending; empty ones are left out."""
     filled = starts < stops
-    starts, stops = starts[filled], stops[filled]
-    order = np.argsort(starts, kind="stable")
-    starts, stops = starts[order], stops[order]
+    order = np.argsort(starts[filled], kind="stable")
+    starts, stops = starts[filled][order], stops[filled][order]
+    if not len(starts):
+        return starts, stops
     reach = np.maximum.accumulate(stops)
-    first = np.flatnonzero(np.concatenate([[True], starts[1:] > reach[:-1]])) if len(starts) else starts
-    last = np.concatenate([first[1:], [len(starts)]])[: len(first)] - 1
+    first = np.flatnonzero(np.concatenate([[True], starts[1:] > reach[:-1]]))
+    last = np.concatenate([first[1:], [len(starts)]]) - 1
     return starts[first], reach[last]

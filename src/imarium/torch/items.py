@@ -23,15 +23,6 @@ KINDS = ("image", "slice", "volume")
 _MOST_SIDE = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A sample: frames first to first + count - 1 of a series."""
-
-    row: int
-    first: int
-    count: int
-
-
 @dataclass(frozen=True)
 class Items:
     """The series of a manifest in arrays of one value a series, so that millions of them fit in memory."""
@@ -103,12 +94,11 @@ class Items:
         starts = np.searchsorted(self.pack, np.arange(len(self.packs) + 1))
         return self.samples[starts]
 
-    def places(self, ids: Ids) -> list[Place]:
-        """Where samples are."""
+    def places(self, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Of samples: their series, their first frames, and how many frames they have."""
         rows = np.searchsorted(self.samples, ids, side="right") - 1
-        depth = self.depth[rows]
-        first = (ids - self.samples[rows]) * depth
-        return list(map(Place, rows.tolist(), first.tolist(), depth.tolist()))
+        depth = self.depth[rows].astype(np.int64)
+        return rows, (ids - self.samples[rows]) * depth, depth
 
     def uid(self, row: int) -> str:
         """Of a series."""
