@@ -147,6 +147,8 @@ class StreamingDataset(IterableDataset[Any]):
         )
         self._transform, self._info, self._threads = transform, info, threads
         self._pinned = _can_pin(pin_memory)
+        if decoder not in ("auto", "cpu", "gpu"):
+            raise InvalidRequestError(f'a decoder is "auto", "cpu" or "gpu", not {decoder!r}')
         self._decoder = decoder
         self._origin = client.core.origin
         self._fetcher = Fetcher(self._items, self._origin)
@@ -222,7 +224,10 @@ class StreamingDataset(IterableDataset[Any]):
         """Samples of an epoch."""
         threads = self._threads_here()
         size = threads if self._form.volume else _CHUNK_SAMPLES
-        for chunk in self._chunks(Buffers(), size, threads):
+        return self._samples(self._chunks(Buffers(), size, threads))
+
+    def _samples(self, chunks: Iterator[Chunk]) -> Iterator[Any]:
+        for chunk in chunks:
             for number in range(len(chunk.samples)):
                 self._advance(1)
                 yield self._sample(chunk, number)
@@ -315,11 +320,14 @@ class BatchedDataset(IterableDataset[Any]):
         dataset = self._dataset
         lender = lender_of_process() if get_worker_info() is not None and dataset._transform is None else None
         memory = lender or Buffers(pinned=dataset._pinned)
-        for chunk in dataset._chunks(memory, self._size, dataset._threads_here()):
+        return self._batches(dataset._chunks(memory, self._size, dataset._threads_here()), lender)
+
+    def _batches(self, chunks: Iterator[Chunk], lender: Lender | None) -> Iterator[Any]:
+        for chunk in chunks:
             if len(chunk.samples) < self._size and self._drop:
                 return
-            dataset._advance(len(chunk.samples))
-            yield dataset._batch(chunk, lender)
+            self._dataset._advance(len(chunk.samples))
+            yield self._dataset._batch(chunk, lender)
 
     def set_epoch(self, epoch: int) -> None:
         """See `StreamingDataset.set_epoch`."""
