@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,6 +79,9 @@ class Backend(Protocol):
     ) -> list[Downloaded]:
         """Write every series of a selection into a folder; what is finished there stays."""
 
+    def reading(self, selection: Selection) -> AbstractContextManager[Client]:
+        """A client that reads, among others, the series of a selection."""
+
     def collections(self) -> list[str]:
         """Names of all collections."""
 
@@ -134,6 +137,10 @@ class LocalBackend:
         """Read the packs as the client does."""
         with client_of(self._archive, selection) as client:
             return _downloaded(client, None, dest, form, report)
+
+    def reading(self, selection: Selection) -> AbstractContextManager[Client]:
+        """A client over this home's packs."""
+        return client_of(self._archive, selection)
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -232,6 +239,10 @@ class RemoteBackend:
     ) -> list[Downloaded]:
         """Stream from the server."""
         return _downloaded(self._client, selection, dest, form, report)
+
+    def reading(self, selection: Selection) -> AbstractContextManager[Client]:  # noqa: ARG002 - it reads all
+        """The server's."""
+        return nullcontext(self._client)
 
     def collections(self) -> list[str]:
         """Names of all collections."""
