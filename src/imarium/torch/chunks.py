@@ -78,6 +78,7 @@ def _begun(
     group: Sequence[Sample], decoder: Decoder, memory: Memory
 ) -> tuple[Chunk, Callable[[int, int], None]]:
     """A chunk that is still empty, and what fills some of it."""
+    decoder.prepare(group)
     shapes = [decoder.shape(sample) for sample in group]
     images: Sequence[torch.Tensor] | torch.Tensor
     if len(set(shapes)) == 1:

@@ -23,6 +23,7 @@ from imarium.torch.buffers import Buffers, Lender, Memory, lender_of_process
 from imarium.torch.chunks import Chunk, decoded
 from imarium.torch.decoding import Decoder, Form, Window, check_form
 from imarium.torch.fetching import Fetcher
+from imarium.torch.gpu import DecoderChoice, gpu_of
 from imarium.torch.items import Items, Kind, Size, check_size
 from imarium.torch.labels import Label, labels_of
 from imarium.torch.order import Order, Share, Split, facts_of
@@ -73,7 +74,7 @@ class StreamingDataset(IterableDataset[Any]):
         ranks: int | None = None,
         threads: int | None = None,
         pin_memory: bool = False,
-        decoder: Literal["auto", "cpu", "gpu"] = "auto",
+        decoder: DecoderChoice = "auto",
         **options: Any,
     ) -> None:
         """`source` is a client, the address of a server, or what `imarium.open` opens; `options` are those of
@@ -242,7 +243,7 @@ class StreamingDataset(IterableDataset[Any]):
         resume.check(share)
         self._progress = Progress(epoch, resume.used, resume.given, share.worker, share.workers)
         walk = self._order.walk(epoch, share, resume.used, resume.given)
-        decoder = Decoder(self._items, self._form)
+        decoder = Decoder(self._items, self._form, gpu_of(self._decoder))
         return decoded(self._fetcher.windows(walk), decoder, memory, size, threads)
 
     def _advance(self, samples: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from imarium.model import Series
 from imarium.model.series import Frame
 from imarium.model.windows import limits
 from imarium.torch.fetching import Encoded, Sample
+from imarium.torch.gpu import GpuDecoder
 from imarium.torch.items import Items, Size
 from imarium.torch.tables import Plan
 
@@ -30,14 +31,19 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 _WIDE_BYTES = 4
 """Integers of so many bytes are not exact in float32."""
 
-Decode = Callable[[Encoded, NDArray[Any] | None], Frame]
-"""Stored values of a frame at its level, (rows, columns) or (rows, columns, samples), in any type that holds
-them. Written into an array and given back as that, where one is given that has their shape."""
 
+def stored_values(encoded: Encoded, into: NDArray[Any] | None = None) -> Frame:
+    """A frame at its level, (rows, columns) or (rows, columns, samples), in any type that holds its values.
 
-def decode_on_cpu(encoded: Encoded, into: NDArray[Any] | None = None) -> Frame:
-    """By the codec of the package, in the calling thread."""
-    plan, parts = encoded.plan, encoded.parts()
+    Written into an array, and given back as that, where one is given that has its shape. Raises
+    IntegrityError.
+    """
+    plan = encoded.plan
+    if encoded.decoded is not None:
+        target = encoded.decoded if into is None or into.shape != plan.shape else into
+        clipped: Frame = np.clip(encoded.decoded, encoded.low, encoded.high, out=target, casting="unsafe")
+        return clipped
+    parts = encoded.parts()
     if encoded.plain:
         frame = decode_integers(parts, encoded.low, encoded.high, plan.level, into=into)
         if frame.shape != plan.shape:
@@ -103,13 +109,19 @@ class _Facts:
 class Decoder:
     """Makes samples. Safe to use from several threads."""
 
-    def __init__(self, items: Items, form: Form, decode: Decode = decode_on_cpu) -> None:
-        self._items, self._form, self._decode = items, form, decode
+    def __init__(self, items: Items, form: Form, gpu: GpuDecoder | None = None) -> None:
+        """With a GPU, what it can decode is decoded there."""
+        self._items, self._form, self._gpu = items, form, gpu
         self.dtype = form.dtype
 
     def shape(self, sample: Sample) -> tuple[int, ...]:
         """Of a sample."""
         return self._form.shape(self._items, sample)
+
+    def prepare(self, samples: Sequence[Sample]) -> None:
+        """What is done for several samples at once, before they are filled in."""
+        if self._gpu is not None:
+            self._gpu.ahead([frame for sample in samples for frame in sample.frames])
 
     def fill(self, sample: Sample, out: torch.Tensor, array: NDArray[Any] | None) -> None:
         """Decode a sample into `out`, of `shape`; `array` is the same memory, if NumPy has its type.
@@ -163,7 +175,7 @@ class Decoder:
     def _write(self, encoded: Encoded, facts: _Facts, out: NDArray[Any]) -> None:
         """One frame into (channels, rows, columns), in the series' own unit, or from 0 to 1 in a window."""
         plane = out[0]
-        frame = self._decode(encoded, plane)
+        frame = stored_values(encoded, plane)
         if frame.ndim == 3:
             if not self._form.stored:
                 frame = _colours(frame, encoded.plan.index.series.photometric, len(out))

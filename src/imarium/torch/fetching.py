@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import pairwise
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -61,7 +62,7 @@ class Bulk:
 class Encoded:
     """A frame as it is stored, in memory."""
 
-    __slots__ = ("_bulk", "_first", "_last", "frame", "high", "low", "plain", "plan")
+    __slots__ = ("_bulk", "_first", "_last", "decoded", "frame", "high", "low", "plain", "plan")
 
     def __init__(
         self, plan: Plan, frame: int, plain: bool, low: int, high: int, bulk: Bulk, first: int, last: int
@@ -69,6 +70,8 @@ class Encoded:
         self.plan, self.frame = plan, frame
         self.plain, self.low, self.high = plain, low, high
         self._bulk, self._first, self._last = bulk, first, last
+        self.decoded: NDArray[Any] | None = None
+        """What a GPU made of it, not clipped yet."""
 
     def parts(self) -> list[bytes]:
         """Its parts, each checked. One that is damaged is read once more, past all caches.
