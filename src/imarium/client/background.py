@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -43,9 +44,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def start(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    """Have a coroutine run in the background; cancelling the future ends it."""
+    return asyncio.run_coroutine_threadsafe(coroutine, _background.loop())
+
+
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine, from any thread but the loop's own; an interrupt ends it."""
-    future = asyncio.run_coroutine_threadsafe(coroutine, _background.loop())
+    future = start(coroutine)
     try:
         return future.result()
     except BaseException:

@@ -110,6 +110,11 @@ class Client:
         if self._administration is not None:
             self._administration.close()
 
+    @property
+    def core(self) -> AsyncClient:
+        """The same client for those who await, whose connections are the running event loop's."""
+        return self._core
+
     # --- looking ------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:

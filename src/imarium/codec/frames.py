@@ -342,11 +342,11 @@ def decode_frame(
         frame = labels.decode(params, parts, decompositions, series.frame_shape, dtype)
     elif lane == Lane.AFFINE:
         scaling = lattice.unpack_affine(parts[0])
-        steps = _decode_integers(params, parts, lattice.AFFINE_BYTES, level)
+        steps = _decode_part_of(params, parts, lattice.AFFINE_BYTES, level)
         frame = lattice.apply_affine(steps, *scaling, dtype)
     elif lane == Lane.RANKED:
         table, start = lattice.unpack_table(parts[0], dtype)
-        frame = table[np.clip(_decode_integers(params, parts, start, level), 0, table.size - 1)]
+        frame = table[np.clip(_decode_part_of(params, parts, start, level), 0, table.size - 1)]
     elif lane == Lane.SOURCE:
         whole = source.decode(params, parts[0], series.frame_shape, dtype)
         frame = source.at_level(whole, level, nearest=series.label_map)
@@ -372,7 +372,7 @@ def _decode_htj2k(
     base = _base(low, high)
     coded = htj2k.coded_dtype(low - base, high - base)
     target = out if out is not None and not base and out.dtype == coded and out.shape == shape else None
-    decoded = _clamped(htj2k.decode(b"".join(parts), level, target), low - base, high - base, level)
+    decoded = decode_integers(parts, low - base, high - base, level, target)
     if base:
         wide = decoded.astype(dtype)
         wide += dtype.type(base)
@@ -383,19 +383,35 @@ def _decode_htj2k(
     return out
 
 
-def _clamped(decoded: NDArray[Any], low: int, high: int, level: int) -> NDArray[Any]:
-    """A wavelet's low levels go beyond the values that it was given."""
+def decode_integers(
+    parts: Sequence[bytes],
+    low: int,
+    high: int,
+    level: int,
+    out: NDArray[Any] | None = None,
+    into: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Decode a level of a frame of values from `low` to `high`, in the signed type in which they are coded;
+    `out`, if given, is C-contiguous, of that type and of the level's shape. The values go to `into` instead,
+    of any type and any strides, if it is given and of the level's shape.
+
+    This is all that a frame of the htj2k lane takes whose values fit into 32 bits. Raises IntegrityError.
+    """
+    decoded = htj2k.decode(b"".join([*parts, htj2k.EOC] if level else parts), level, out)
+    if into is None or into.shape != decoded.shape:
+        into = decoded
     if level:
-        np.maximum(decoded, low, out=decoded)
-        np.minimum(decoded, high, out=decoded)
-    return decoded
+        # A wavelet's low levels go beyond the values that it was given. maximum and minimum are much slower.
+        np.clip(decoded, low, high, out=into, casting="unsafe")
+    elif into is not decoded:
+        np.copyto(into, decoded, casting="unsafe")
+    return into
 
 
-def _decode_integers(params: bytes, parts: Sequence[bytes], start: int, level: int) -> NDArray[Any]:
+def _decode_part_of(params: bytes, parts: Sequence[bytes], start: int, level: int) -> NDArray[Any]:
     """Integers of a codestream that begins at `start` of the first part."""
     low, high = struct.unpack("<qq", params)
-    codestream = b"".join([parts[0][start:], *parts[1:]])
-    return _clamped(htj2k.decode(codestream, level), low, high, level)
+    return decode_integers([parts[0][start:], *parts[1:]], low, high, level)
 
 
 def _decode_complex(parts: Sequence[bytes], series: Series, decompositions: int, level: int) -> Frame:

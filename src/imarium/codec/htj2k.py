@@ -19,7 +19,8 @@ INT16_BOUND = 11_100
 """Largest magnitude for which no level of the 5/3 wavelet overflows 16 signed bits."""
 
 _SOT = b"\xff\x90"
-_EOC = b"\xff\xd9"
+EOC = b"\xff\xd9"
+"""The marker that ends a codestream; a prefix has none."""
 _SOC_BYTES = 2
 
 
@@ -105,7 +106,7 @@ def split(codestream: bytes, parts: int) -> tuple[bytes, ...]:
     while codestream[position : position + 2] == _SOT:
         position += int.from_bytes(codestream[position + 6 : position + 10], "big")
         cuts.append(position)
-    if len(cuts) != parts + 1 or codestream[position:] != _EOC:
+    if len(cuts) != parts + 1 or codestream[position:] != EOC:
         raise IntegrityError(f"expected {parts} tile-parts and an end marker, found {len(cuts) - 1}")
     cuts[-1] = len(codestream)
     return tuple(codestream[start:stop] for start, stop in pairwise(cuts))
@@ -116,8 +117,8 @@ def decode(codestream: bytes, discard: int, out: NDArray[Any] | None = None) -> 
 
     `out`, if given, is a C-contiguous array of the coded type and the level's shape.
     """
-    if not codestream.endswith(_EOC):
-        codestream += _EOC
+    if not codestream.endswith(EOC):
+        codestream += EOC
     try:
         decoded: NDArray[Any] = imagecodecs.htj2k_decode(codestream, planar=False, skipres=discard, out=out)
     except (ValueError, RuntimeError, imagecodecs.Htj2kError) as error:

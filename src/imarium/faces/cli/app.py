@@ -20,6 +20,7 @@ from imarium.codec import Tier
 from imarium.errors import ImariumError, InvalidRequestError, NotFoundError
 from imarium.faces.cli.backends import ExportRequest, save_token
 from imarium.faces.cli.downloads import download
+from imarium.faces.cli.export_hf import export_hf
 from imarium.faces.cli.labels import label
 from imarium.faces.cli.manifests import manifest
 from imarium.faces.cli.options import AsJson, Home, Server, acting_on, settings_of
@@ -52,6 +53,7 @@ app = typer.Typer(
 app.add_typer(packs, name="pack")
 app.command()(manifest)
 app.command()(download)
+app.command("export-hf")(export_hf)
 app.command()(label)
 app.command()(report)
 
