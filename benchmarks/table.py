@@ -19,6 +19,9 @@ SCRIPTS = {
     "manifest": "manifest.py",
     "blocks": "blocks.py",
     "growth": "growth.py",
+    "slow-line": "slow_line.py",
+    "serving": "serving.py",
+    "loader": "loader.py",
 }
 HEAD = """\
 # Measurements
