@@ -3,8 +3,8 @@
 Images are of 512x512. Streamed: `StreamingDataset` at their level of 128x128. File by file: one HTTP request
 an image for the bytes of just that level, by a plain client over one connection and over eight. Shards:
 WebDataset (where it is installed) with the PNG files in tar, decoded and resized to 128 in the loader. On
-loopback, and with a tenth of the images through a line of 20 ms and 100 Mbit/s; client and servers are processes
-of their own, nothing is cached, and the time counts from the first line of the loader.
+loopback, and with a tenth of the images through a line of 20 ms and 100 Mbit/s; client and servers are
+processes of their own, nothing is cached, and the time counts from the first line of the loader.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from imarium.client.origin import together
 from imarium.client.reading import checked_index
 from imarium.client.stored import StoredPack, StoreOrigin
 from imarium.errors import IntegrityError, InvalidRequestError, NotFoundError
-from imarium.model import Selection, level_shape
+from imarium.model import Selection
 from imarium.model.geometry import rescale_affine, spacing_of
 from imarium.pack import DirectoryEntry, SeriesIndex, Span
 from imarium.pack.layout import FOOTER, directory_span, parse_directory
@@ -246,45 +246,16 @@ async def _index(origin: StoreOrigin, place: _Place) -> SeriesIndex:
 
 def row_of(index: SeriesIndex, pack: StoredPack, span: Span) -> ManifestRow:
     """A manifest's row of a series out of its index; collection and labels are not in it."""
-    from imarium.manifest import ManifestLevel, ManifestRow  # noqa: PLC0415 - see above
+    from imarium.manifest import ManifestRow  # noqa: PLC0415 - see above
 
-    facts = index.series
-    levels = []
-    for level in range(index.levels):
-        rows, columns = level_shape(facts.rows, facts.columns, level)
-        spans = tuple(index.spans(level))
-        levels.append(ManifestLevel(level, rows, columns, index.level_bytes(level), spans))
-    one_scale = facts.frame_rescale is None
     digest = re.search(r"([0-9a-f]{64})\.imp$", pack.key)
-    return ManifestRow(
-        series=facts.uid,
-        study=facts.study_uid,
-        subject=None,
-        collection="",
-        modality=facts.modality,
-        body_part=facts.body_part,
-        format=facts.format,
-        frames=facts.frames,
-        rows=facts.rows,
-        columns=facts.columns,
-        samples=facts.samples,
-        dtype=facts.dtype,
-        photometric=facts.photometric,
-        dimensions=facts.dimensions,
-        spacing=facts.spacing,
-        affine=facts.affine,
-        window_center=facts.window_center,
-        window_width=facts.window_width,
-        rescale_slope=facts.rescale_slope if one_scale else None,
-        rescale_intercept=facts.rescale_intercept if one_scale else None,
-        label_map=facts.label_map,
-        labels={},
+    return ManifestRow.of(
+        index.series,
+        [index.spans(level) for level in range(index.levels)],
         pack=pack.key,
         pack_bytes=pack.size,
         pack_digest=digest[1] if digest else "",
-        url=None,
         index=span,
-        levels=tuple(levels),
     )
 
 

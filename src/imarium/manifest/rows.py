@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from imarium.errors import LevelError
 from imarium.manifest.schema import SCHEMA
+from imarium.model import Series, level_shape
 from imarium.model.geometry import Affine
 
 Span: TypeAlias = tuple[int, int]
@@ -77,6 +78,58 @@ class ManifestRow:
     """Where the pack holds the series' index."""
     levels: tuple[ManifestLevel, ...]
     """Full resolution first."""
+
+    @classmethod
+    def of(
+        cls,
+        facts: Series,
+        spans: Sequence[Sequence[Span]],
+        *,
+        pack: str,
+        pack_bytes: int,
+        pack_digest: str,
+        index: Span,
+        collection: str = "",
+        subject: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> ManifestRow:
+        """The row of a series, of which `spans` are the byte ranges of each level, full resolution first."""
+        levels = []
+        for level, ranges in enumerate(spans):
+            rows, columns = level_shape(facts.rows, facts.columns, level)
+            size = sum(stop - start for start, stop in ranges)
+            levels.append(ManifestLevel(level, rows, columns, size, tuple(ranges)))
+        one_scale = facts.frame_rescale is None
+        return cls(
+            series=facts.uid,
+            study=facts.study_uid,
+            subject=subject,
+            collection=collection,
+            modality=facts.modality,
+            body_part=facts.body_part,
+            format=facts.format,
+            frames=facts.frames,
+            rows=facts.rows,
+            columns=facts.columns,
+            samples=facts.samples,
+            dtype=facts.dtype,
+            photometric=facts.photometric,
+            dimensions=facts.dimensions,
+            spacing=facts.spacing,
+            affine=facts.affine,
+            window_center=facts.window_center,
+            window_width=facts.window_width,
+            rescale_slope=facts.rescale_slope if one_scale else None,
+            rescale_intercept=facts.rescale_intercept if one_scale else None,
+            label_map=facts.label_map,
+            labels=labels or {},
+            pack=pack,
+            pack_bytes=pack_bytes,
+            pack_digest=pack_digest,
+            url=None,
+            index=index,
+            levels=tuple(levels),
+        )
 
     def level(self, number: int) -> ManifestLevel:
         """One level; raises LevelError."""

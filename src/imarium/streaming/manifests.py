@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imarium.catalog import Catalog, LevelSpans, SelectedSeries
 from imarium.errors import IntegrityError, NotFoundError, StorageError
-from imarium.model import Selection, level_shape
+from imarium.model import Selection
 from imarium.pack import SeriesIndex
 from imarium.settings import Settings
 from imarium.store import ObjectStore
@@ -65,42 +65,16 @@ class Manifests:
 
 
 def _row(item: SelectedSeries, spans: LevelSpans) -> ManifestRow:
-    from imarium.manifest import ManifestLevel, ManifestRow  # noqa: PLC0415 - see above
+    from imarium.manifest import ManifestRow  # noqa: PLC0415 - see above
 
-    facts = item.series
-    levels = []
-    for level, ranges in enumerate(spans):
-        rows, columns = level_shape(facts.rows, facts.columns, level)
-        size = sum(stop - start for start, stop in ranges)
-        levels.append(ManifestLevel(level, rows, columns, size, tuple(ranges)))
-    one_scale = facts.frame_rescale is None
-    return ManifestRow(
-        series=facts.uid,
-        study=facts.study_uid,
-        subject=item.subject,
-        collection=item.collection,
-        modality=facts.modality,
-        body_part=facts.body_part,
-        format=facts.format,
-        frames=facts.frames,
-        rows=facts.rows,
-        columns=facts.columns,
-        samples=facts.samples,
-        dtype=facts.dtype,
-        photometric=facts.photometric,
-        dimensions=facts.dimensions,
-        spacing=facts.spacing,
-        affine=facts.affine,
-        window_center=facts.window_center,
-        window_width=facts.window_width,
-        rescale_slope=facts.rescale_slope if one_scale else None,
-        rescale_intercept=facts.rescale_intercept if one_scale else None,
-        label_map=facts.label_map,
-        labels=item.labels,
+    return ManifestRow.of(
+        item.series,
+        spans,
         pack=item.pack.key,
         pack_bytes=item.pack.size,
         pack_digest=item.pack.digest,
-        url=None,
         index=item.index_span,
-        levels=tuple(levels),
+        collection=item.collection,
+        subject=item.subject,
+        labels=item.labels,
     )
