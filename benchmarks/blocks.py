@@ -62,7 +62,7 @@ def measure(home: Path, source: Path, block: int, level: int, rounds: int) -> li
     reader = archive.streaming.reader(record, 0)
     numbers = iter(np.random.default_rng(0).integers(0, index.series.frames, rounds).tolist())
     cold = median(lambda: reader.frame(next(numbers)), rounds, lambda: forget(objects))
-    with serving(home) as url, imarium.connect(url) as db:
+    with serving(home) as url, imarium.connect(url, cache=False) as db:
         series = db.series(uid)
         series.volume(level=level)
         low = median(lambda: series.volume(level=level), rounds, lambda: None)

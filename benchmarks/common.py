@@ -74,9 +74,10 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[str]:
+def serving(home: Path, host: str = "127.0.0.1") -> Iterator[str]:
     """A server over `home` in a process of its own; yields its address."""
     command = [sys.executable, "-m", "imarium", "serve", "--home", str(home), "--port", "0", "--json"]
+    command += ["--host", host]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
         try:

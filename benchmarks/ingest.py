@@ -35,9 +35,13 @@ def bare_codec(frames: list[np.ndarray], threads: int) -> float:
     return time.perf_counter() - began
 
 
-def ingest(source: Path, home: Path, threads: int) -> float:
-    """Seconds to take a source in, from the first look at the files to the committed catalog."""
+def ingest(source: Path, before: Path, home: Path, threads: int) -> float:
+    """Seconds to take a source in, from the first look at the files to the committed catalog.
+
+    The archive took a file in `before`, as one that runs for weeks did: its first statements are compiled.
+    """
     archive = Archive(Settings(home=home, threads=threads))
+    assert len(Summary.of(archive.ingest.run([before], collection="bench")).series) == 1
     began = time.perf_counter()
     summary = Summary.of(archive.ingest.run([source], collection="bench"))
     elapsed = time.perf_counter() - began
@@ -63,15 +67,16 @@ def main() -> None:
     with scratch() as folder:
         files = ct_chest(frames, side, side).write_dicom(folder / "dicom")
         pixels = [pydicom.dcmread(file).pixel_array.astype(np.int16) for file in files]
+        before = ct_chest(4, 64, 64, seed=1).write_dicom(folder / "before")[0]
         sources = {"NIfTI": write_nifti(folder / "phantom.nii", pixels), "DICOM": folder / "dicom"}
         megabytes = sum(frame.nbytes for frame in pixels) / 1e6
         bare_codec(pixels, cores)
         for _ in range(rounds):
             for threads in sorted({1, cores}):
                 for name, source in sources.items():
-                    before = bare_codec(pixels, threads)
-                    whole = ingest(source, folder / "home", threads)
-                    bare = (before + bare_codec(pixels, threads)) / 2
+                    ahead = bare_codec(pixels, threads)
+                    whole = ingest(source, before, folder / "home", threads)
+                    bare = (ahead + bare_codec(pixels, threads)) / 2
                     ratios.setdefault((name, threads), []).append(bare / whole)
                     speeds.append(megabytes / whole)
     rows = [
@@ -80,7 +85,7 @@ def main() -> None:
             f"{min(values):.2f} to {max(values):.2f})",
             statistics.median(values),
             "",
-            0.70,
+            0.85,
         )
         for (name, threads), values in ratios.items()
     ]

@@ -33,6 +33,7 @@ from imarium.ingest import Status
 from imarium.model import Series
 from imarium.pack import SeriesIndex
 from imarium.phantoms import ct_chest
+from imarium.report import sampled
 from imarium.settings import Settings
 from storage_codecs import add_codecs
 from storage_quality import quality
@@ -92,11 +93,6 @@ def datasets(paths: Iterable[Path], without: Iterable[str]) -> Iterable[tuple[st
                 yield folder.name, folder
 
 
-def evenly(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers below `count`, evenly spread, first and last among them."""
-    return sorted({round(number) for number in np.linspace(0, count - 1, min(count, most))})
-
-
 def kind_of(series: Series, place: str) -> str:
     """What an image shows, for the targets; `place` is dataset/path of one of its files."""
     if series.palette:
@@ -131,7 +127,7 @@ def measure_dataset(name: str, folder: Path, arguments: argparse.Namespace, home
     found.stored = sum(path.stat().st_size for path in objects.rglob("*") if path.is_file())
     records = archive.catalog.series()[0]
     found.series = len(records)
-    for number in evenly(len(records), arguments.series):
+    for number in sampled(len(records), arguments.series):
         record = records[number]
         result = measure_series(archive, record, places.get(record.series.uid, name), arguments.limit)
         found.images.append(result)
@@ -142,7 +138,7 @@ def measure_dataset(name: str, folder: Path, arguments: argparse.Namespace, home
 def measure_series(archive: Archive, record: SeriesRecord, place: str, most: int) -> ImageResult:
     index = archive.streaming.index(record)
     series = index.series
-    numbers = evenly(series.frames, most)
+    numbers = sampled(series.frames, most)
     reader = archive.streaming.reader(record, 0)
     frames = [reader.frame(number) for number in numbers]
     ours = [frame_bytes(index, number) for number in numbers]

@@ -52,9 +52,10 @@ def command_line() -> str:
 def python() -> str:
     """The public names of the package."""
     lines = [NOTE, "# Python\n"]
-    for name in sorted(imarium.__all__):
-        item = getattr(imarium, name)
-        if isinstance(item, str):
+    named = [(name, getattr(imarium, name)) for name in sorted(imarium.__all__)]
+    named += [(f"aio.{name}", getattr(imarium.aio, name)) for name in sorted(imarium.aio.__all__)]
+    for name, item in named:
+        if isinstance(item, str) or inspect.ismodule(item):
             continue
         signature = "" if inspect.isclass(item) else str(inspect.signature(item))
         lines.append(f"## imarium.{name}{signature}\n\n{inspect.getdoc(item)}\n")

@@ -1,5 +1,5 @@
 # Sourced by scripts/serve and scripts/test: checks what the machine has and installs what the project needs.
-# Everything lands inside the repository: .venv, web/node_modules and the built page.
+# Everything lands inside the repository: .venv, .venv-ome-zarr, web/node_modules and the built page.
 
 step() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -40,6 +40,21 @@ install_package() {
   .venv/bin/python -m pip install --disable-pip-version-check $quiet -e ".[$extras]" >&2 ||
     fail "pip could not install the package; its message is above"
   cp pyproject.toml "$stamp"
+}
+
+# install_ome_zarr: the reference reader of OME-Zarr, for tests alone. It wants an older pydantic and brings
+# thirty packages along, so it has an environment of its own, on top of the packages of .venv.
+install_ome_zarr() {
+  wanted='ome-zarr==0.18.*'
+  stamp=.venv-ome-zarr/.installed
+  [ "$(cat $stamp 2>/dev/null)" = "$wanted" ] && return
+  step "installing the reference reader of OME-Zarr"
+  .venv/bin/python -m venv --clear .venv-ome-zarr
+  packages='import sysconfig; print(sysconfig.get_path("purelib"))'
+  .venv/bin/python -c "$packages" > "$(.venv-ome-zarr/bin/python -c "$packages")/base.pth"
+  .venv-ome-zarr/bin/python -m pip install --disable-pip-version-check -q "$wanted" >&2 ||
+    fail "pip could not install $wanted; its message is above"
+  printf '%s' "$wanted" > $stamp
 }
 
 web_sources() { find web -type f -not -path 'web/node_modules/*' -not -name '*.tsbuildinfo' | LC_ALL=C sort; }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what an untrusted file may ask for. All are checked before memory is taken."""
+    """Bounds on what an untrusted file or request may ask for. All are checked before memory is taken."""
 
     frame_pixels: int = 1 << 28
     """Pixels of one frame (rows x columns); 2**28 is 16,384 x 16,384."""
@@ -26,6 +26,12 @@ class Limits:
     """Address space of the separate process that decodes compressed pixel data."""
     decoder_seconds: float = 120.0
     """Time for one frame in that process."""
+    picture_pixels: int = 1 << 24
+    """Pixels of a picture that is rendered for a client; 2**24 is 4,096 x 4,096."""
+    cine_frames: int = 512
+    """Frames of a film that is rendered for a client."""
+    cine_pixels: int = 1 << 26
+    """Pixels of all frames of such a film together; 2**26 is 256 frames of 512 x 512."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import imarium
 with imarium.connect(sys.argv[1]) as db:
     (item,) = db.list_series()
     volume = db.series(item["uid"]).volume(level=1)
+    assert [row.series for row in db.manifest("c modality=CT").rows()] == [item["uid"]]
     print(volume.shape, volume.dtype, int(volume.astype("int64").sum()))
 for name in ("pydicom", "nibabel", "sqlalchemy", "fastapi", "typer", "obstore", "PIL"):
     try:

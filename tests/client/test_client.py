@@ -8,18 +8,12 @@ import pytest
 
 import imarium
 from imarium.client import remote
-from imarium.errors import AuthenticationError, LevelError, NotFoundError, TransportError
+from imarium.errors import AuthenticationError, ImariumError, LevelError, NotFoundError, TransportError
 from imarium.model import Volume
 from imarium.pack import layout
 from imarium.testing import proxied
 from imarium.testing.dicom_files import make_table, write_file
 from imarium.testing.samples import SAMPLES
-
-
-@pytest.fixture
-def uid(live, phantom):
-    outcomes = list(live.archive.ingest.run([phantom / "dicom"], collection="c"))
-    return outcomes[0].series
 
 
 def test_a_level_is_one_range_request_of_just_its_bytes(live, uid):
@@ -83,6 +77,9 @@ def test_clear_errors(live, uid):
     with imarium.connect(live.url) as db:
         with pytest.raises(NotFoundError, match="no series has that UID"):
             db.series("1.2.3")
+        for nonsense in ("../collections", "a b?c#d", "", "%2e%2e/x"):
+            with pytest.raises(ImariumError):
+                db.series(nonsense)
         with pytest.raises(LevelError, match="levels 0"):
             db.series(uid).volume(level=9)
         with pytest.raises(AuthenticationError, match="login"):

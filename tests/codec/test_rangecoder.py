@@ -14,10 +14,8 @@ NUMBERS = st.integers(1, 16).flatmap(
 def coded(operations):
     encoder, probabilities = Encoder(), [HALF] * 3
     for kind, first, second in operations:
-        if kind == "bit":
-            encoder.bit(probabilities, first, second)
-        else:
-            encoder.bits(second, first)
+        said = encoder.bit(probabilities, first, second) if kind == "bit" else encoder.bits(first, second)
+        assert said == second
     return encoder.finish()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imarium.codec import resample
+from imarium.codec import resample, resample_stack
 
 
 def test_a_ramp_stays_a_ramp():
@@ -35,3 +35,29 @@ def test_nearest_never_invents_a_label():
 def test_same_size_is_the_same_array():
     frame = np.ones((4, 4))
     assert resample(frame, 4, 4) is frame
+
+
+def test_a_stack_is_its_frames_where_slices_stay():
+    stack = np.random.default_rng(0).integers(0, 1000, (5, 30, 40)).astype(np.int16)
+    expected = np.stack([resample(frame, 13, 17) for frame in stack])
+    np.testing.assert_array_equal(resample_stack(stack, 5, 13, 17, threads=2), expected)
+
+
+def test_a_stack_along_its_slices_is_a_frame_turned():
+    stack = np.random.default_rng(0).normal(size=(20, 6, 7))
+    expected = np.stack([resample(stack[:, row], 8, 7) for row in range(6)], axis=1)
+    np.testing.assert_allclose(resample_stack(stack, 8, 6, 7), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("slices", [1, 3, 10, 25])
+def test_labels_of_a_stack_are_never_mixed(slices):
+    stack = np.random.default_rng(0).choice([0, 7, 200], (10, 9, 9)).astype(np.uint8)
+    made = resample_stack(stack, slices, 5, 9, nearest=True)
+    assert made.shape == (slices, 5, 9)
+    assert set(np.unique(made)) <= {0, 7, 200}
+
+
+def test_colour_of_a_stack():
+    stack = np.zeros((4, 10, 10, 3), np.uint8)
+    stack[..., 1] = 200
+    assert (resample_stack(stack, 3, 5, 7) == [0, 200, 0]).all()

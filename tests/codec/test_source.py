@@ -7,6 +7,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from imarium.codec import Lane, Tier, decode_frame, decompositions_for, encode_frame
+from imarium.codec.decoders import Codec
 from imarium.codec.source import at_level, decode, keep
 from imarium.errors import IntegrityError
 from imarium.model import SourceCodestream
@@ -90,7 +91,22 @@ def test_a_codestream_of_other_pixels_or_of_none_is_not_kept():
         SourceCodestream("jpeg", b"no"),
         SourceCodestream("x", b""),
     ):
-        assert encoded(frame, codestream)[0].lane is Lane.HTJ2K
+        found, series = encoded(frame, codestream)
+        assert codestream.data not in found.parts or not codestream.data
+        assert np.array_equal(decode_frame(found.lane, found.params, found.parts, series, 3, 0), frame)
+
+
+def test_a_small_png_becomes_jpeg_xl_where_that_is_smaller():
+    frame = (
+        np.random.default_rng(3).integers(0, 40, (60, 50, 4), dtype=np.uint8).cumsum(axis=1, dtype=np.uint8)
+    )
+    frame[..., 3] = 255
+    data = bytes(imagecodecs.png_encode(frame, level=9))
+    series = series_of(frame)
+    found = encode_frame(frame, series, 0, SourceCodestream("png", data))
+    assert (found.lane, found.params[0]) == (Lane.SOURCE, Codec.JPEG_XL)
+    assert len(found.parts[0]) < len(data)
+    assert np.array_equal(decode_frame(found.lane, found.params, found.parts, series, 0, 0), frame)
 
 
 def test_a_larger_codestream_is_not_kept():

@@ -173,6 +173,26 @@ def test_a_nifti_comes_back_byte_for_byte(cli, nifti, tmp_path):
     assert (tmp_path / "back.nii").read_bytes() == gzip.decompress(nifti.read_bytes())
 
 
+def test_a_pair_comes_back_byte_for_byte(local, tmp_path):
+    image = nibabel.AnalyzeImage(np.arange(120, dtype=np.int16).reshape(6, 5, 4), None)
+    image.to_filename(tmp_path / "old.hdr")
+    lines = local("ingest", tmp_path / "old.hdr", tmp_path / "old.img", "--json")
+    assert [line["status"] for line in lines[:2]] == ["taken", "taken"]
+    uid = lines[0]["series"]
+    files = local("get", uid, "-o", tmp_path / "new" / "back.hdr", "--json")
+    assert [Path(file["path"]).name for file in files] == ["back.hdr", "back.img"]
+    for file in files:
+        old = (tmp_path / "old.hdr").with_suffix(Path(file["path"]).suffix)
+        assert Path(file["path"]).read_bytes() == old.read_bytes()
+    assert "orientation" in local("get", uid, "-o", tmp_path / "one.nii")
+    assert "full resolution" in local("get", uid, "--size", "3", "-o", tmp_path / "x.hdr", status=2)
+
+
+def test_a_server_sends_no_pairs(remote, nifti, tmp_path):
+    uid = remote("ingest", nifti, "--json")[0]["series"]
+    assert "one file" in remote("get", uid, "-o", tmp_path / "x.hdr", status=2)
+
+
 def test_verify_reports_damage(local, phantom, tmp_path):
     local("ingest", phantom / "phantom.nii.gz")
     (pack,) = (tmp_path / "home" / "objects").rglob("*.imp")
@@ -208,8 +228,8 @@ def test_every_command_knows_json_and_helps():
     for name, command in commands.pop("pack").commands.items():
         commands[f"pack {name}"] = command
     assert set(commands) == {
-        "ingest", "ls", "show", "get", "verify", "pack inspect", "samples", "serve", "login",
-        "reset-password", "version",
+        "ingest", "ls", "show", "get", "download", "label", "manifest", "report", "verify", "pack inspect",
+        "samples", "serve", "login", "reset-password", "version",
     }  # fmt: skip
     for name, command in commands.items():
         assert any("--json" in parameter.opts for parameter in command.params), name
@@ -363,7 +383,7 @@ def test_where_exports_go(said, place, archive, phantom, tmp_path):
     Path("old").mkdir()
     get(one, "dicom", "-o", "old")
     assert files() == {"old/series.dcm"}
-    for name, wrong, ends in (("nifti", "x.gz", ".nii or .nii.gz"), ("npy", "deep/er/x", ".npy")):
+    for name, wrong, ends in (("nifti", "x.gz", ".nii, .nii.gz or .hdr"), ("npy", "deep/er/x", ".npy")):
         assert f"is named {ends}, not {wrong.rsplit('/', 1)[-1]!r}" in get(many, name, "-o", wrong, status=2)
         assert list(Path.cwd().iterdir()) == []
     assert "levels 0" in get(many, "npy", "-o", "deep/er/x.npy", "--level", "9", status=2)

@@ -14,11 +14,15 @@ import httpx
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image
 from pydicom.uid import generate_uid
 
-from imarium.faces.http import create_app, listening, pixels
+from imarium.client import Client
+from imarium.errors import TransportError
+from imarium.faces.http import create_app, listening, read_ahead
+from imarium.formats import outgoing
+from imarium.formats.delivery import scatter
 from imarium.pack import SeriesIndex
+from imarium.streaming import Download
 
 
 @pytest.fixture
@@ -126,7 +130,7 @@ def test_the_number_of_ranges_is_bounded(http, stored):
 
 
 def test_large_answers_of_several_ranges_are_streamed(http, stored, monkeypatch):
-    monkeypatch.setattr(pixels, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(read_ahead, "_FIRST_BYTES", 64)
     url = http.get(f"/api/v1/series/{stored['dicom']}").json()["pack"]["url"]
     whole = http.get(url).content
     answer = http.get(url, headers={"Range": "bytes=0-999,2000-2999"})
@@ -146,13 +150,12 @@ def test_index_and_pixels(http, stored, live):
         assert http.get(f"/api/v1/series/{uid}/pixels", params=wrong).status_code == 400
 
 
-def test_thumbnails_and_exports(http, stored):
+def test_exports(http, stored):
     uid = stored["dicom"]
-    picture = http.get(f"/api/v1/series/{uid}/thumbnail", params={"size": 48})
-    assert Image.open(io.BytesIO(picture.content)).size == (48, 48)
     npy = http.get(f"/api/v1/series/{uid}/export", params={"format": "npy", "level": 1})
     assert np.load(io.BytesIO(npy.content)).shape == (12, 48, 48)
     assert 'filename="series.npy"' in npy.headers["content-disposition"]
+    assert int(npy.headers["content-length"]) == len(npy.content)
     archive = http.get(f"/api/v1/series/{uid}/export", params={"format": "dicom"})
     with zipfile.ZipFile(io.BytesIO(archive.content)) as files:
         names = files.namelist()
@@ -181,6 +184,8 @@ def test_exports_leave_no_files(http, stored, live):
         ("POST", f"/uploads/{'0' * 32}/ingest"),
         ("DELETE", f"/uploads/{'0' * 32}"),
         ("POST", "/verify"),
+        ("PUT", "/series/1/labels"),
+        ("POST", "/labels"),
         ("POST", "/logout"),
         ("GET", "/me"),
     ],
@@ -209,6 +214,9 @@ def test_every_route_that_changes_data_is_in_the_list_above():
         ("POST", "/api/v1/uploads/{identifier}/ingest"),
         ("DELETE", "/api/v1/uploads/{identifier}"),
         ("POST", "/api/v1/verify"),
+        ("PUT", "/api/v1/series/{uid}/labels"),
+        ("POST", "/api/v1/labels"),
+        ("POST", "/api/v1/manifest"),  # changes nothing: the body is what to look for
     }
 
 
@@ -359,7 +367,7 @@ def test_numbers_are_bounded(http, stored):
     assert http.get(url, headers={"Range": f"bytes=0-{'9' * 5000}"}).status_code == 200
 
 
-def test_damage_is_answered_and_never_told(http, stored, live, caplog):
+def test_damage_is_answered_and_never_told(http, stored, live, caplog, monkeypatch, tmp_path):
     uid = stored["dicom"]
     record = live.archive.catalog.get_series(uid)
     index = live.archive.streaming.index(record)
@@ -375,9 +383,20 @@ def test_damage_is_answered_and_never_told(http, stored, live, caplog):
     damaged(0)
     answer = http.get(address)
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "integrity")
+    exported = f"/api/v1/series/{uid}/export"
+    for format_name in ("npy", "nifti", "png", "dicom", "ome-zarr"):
+        answer = http.get(exported, params={"format": format_name})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "integrity"), format_name
     damaged(11)  # too late for an answer: the body stays short
     with pytest.raises(httpx.RemoteProtocolError):
         http.get(address)
+    monkeypatch.setattr(outgoing, "_BATCH_BYTES", 1)
+    for query in ("npy", "nifti", "nifti&compress=false", "png", "dicom"):  # OME-Zarr: all in its first chunk
+        with pytest.raises(httpx.RemoteProtocolError):
+            http.get(f"{exported}?format={query}")
+    with Client(live.url) as client, pytest.raises(TransportError, match="broke off"):
+        client.export(uid, tmp_path, format="dicom")
+    assert list(tmp_path.glob("series*")) == []  # no half a file that looks like a whole one
     assert "unexpected IntegrityError" in caplog.text
     assert "Traceback" not in caplog.text
     assert "checksum" not in caplog.text
@@ -388,6 +407,7 @@ def test_a_lost_pack_is_damage(http, stored, live):
     pack = http.get(f"/api/v1/series/{uid}").json()["pack"]
     (live.archive.settings.objects / pack["key"]).unlink()
     for path in (f"/series/{uid}/pixels", f"/series/{uid}/index", f"/series/{uid}/thumbnail",
+                 f"/series/{uid}/cine", f"/series/{uid}/export?format=dicom",
                  f"/series/{uid}/export?format=npy", f"/{pack['key']}"):  # fmt: skip
         answer = http.get("/api/v1" + path)
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "integrity"), path
@@ -396,20 +416,49 @@ def test_a_lost_pack_is_damage(http, stored, live):
 def test_few_exports_at_a_time(http, stored, live, monkeypatch):
     running, most = [], []
 
-    def export(uid, format_name, destination, **_):
-        running.append(uid)
-        most.append(len(running))
-        time.sleep(0.05)
-        running.pop()
-        destination.write_bytes(b"x")
-        return [destination]
+    def download(uid, format_name, **_):
+        def chunks():
+            running.append(uid)
+            most.append(len(running))
+            time.sleep(0.05)
+            running.pop()
+            yield b"x"
 
-    monkeypatch.setattr(live.archive.streaming, "export", export)
+        return Download("series.npy", 1, chunks(), ())
+
+    monkeypatch.setattr(live.archive.streaming, "download", download)
     address = f"/api/v1/series/{stored['dicom']}/export?format=npy"
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: http.get(address).content, range(6)))
     assert answers == [b"x"] * 6
     assert max(most) <= 2
+
+
+def test_clients_that_go_away_leave_nothing_behind(http, stored, live):
+    """More of them than exports at a time: none keeps its turn, or a file."""
+    for format_name in ("dicom", "png", "ome-zarr", "npy"):
+        query = {"format": format_name, "transfer_syntax": "htj2k" if format_name == "dicom" else None}
+        params = {key: value for key, value in query.items() if value is not None}
+        with http.stream("GET", f"/api/v1/series/{stored['dicom']}/export", params=params) as answer:
+            next(answer.iter_raw(1))
+    assert http.get(f"/api/v1/series/{stored['dicom']}/export?format=npy").status_code == 200
+    assert list(live.archive.settings.scratch.iterdir()) == []
+
+
+def test_a_client_hears_all_notes(live, stored, tmp_path, monkeypatch):
+    monkeypatch.setattr(outgoing, "_BATCH_BYTES", 1)
+    monkeypatch.setattr("imarium.formats.dicom.encapsulating.rewrapped", lambda *_, **__: None)
+    said = []
+    with Client(live.url) as client:
+        path = client.export(
+            stored["dicom"], tmp_path, format="dicom", transfer_syntax="htj2k", report=said.append
+        )
+        assert [note.partition(",")[0] for note in said] == ["12 of 12 images were coded anew"]
+        assert len(scatter(path)) == 12
+        said.clear()
+        client.export(stored["dicom"], tmp_path, format="png", report=said.append)
+        client.export(stored["dicom"], tmp_path, format="npy", report=said.append)
+    assert said == []
 
 
 def test_what_breaks_off_is_not_ingested(http, live):

@@ -113,9 +113,34 @@ def test_values_beyond_16_bits(dtype: str, context: ReadContext) -> None:
     series, frame = _read(_ht(pixels), context)
     assert np.array_equal(frame, pixels)
     assert (series.dtype, series.bits_stored) == (dtype, 32)
-    found = _one(_j2k(_pixels(dtype, 1, 20)), context)
+
+
+def _deep(dtype: str, bits: int, samples: int) -> np.ndarray[Any, Any]:
+    """The extremes of so many bits, and noise."""
+    low = -(1 << (bits - 1)) if dtype == "int32" else 0
+    high = low + (1 << bits) - 1
+    shape = (70, 60) if samples == 1 else (70, 60, samples)
+    values = RNG.integers(low, high, shape, dtype=np.int64, endpoint=True)
+    values[:20] = np.where(np.indices(shape).sum(axis=0) % 2, low, high)[:20]
+    return values.astype(dtype)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("bits", [17, 20, 23])
+@pytest.mark.parametrize("dtype", ["uint32", "int32"])
+def test_part_1_beyond_16_bits(dtype: str, bits: int, samples: int, context: ReadContext) -> None:
+    pixels = _deep(dtype, bits, samples)
+    series, frame = _read(_j2k(pixels, bitspersample=bits), context)
+    assert np.array_equal(frame, pixels)
+    assert (series.dtype, series.bits_stored, series.notes) == (dtype, bits, ())
+
+
+@pytest.mark.parametrize(("bits", "options"), [(24, {}), (17, {"reversible": False, "level": 60})])
+def test_what_part_1_cannot_hold_exactly(bits: int, options: Any, context: ReadContext) -> None:
+    found = _one(_j2k(_deep("uint32", bits, 1), bitspersample=bits, **options), context)
     assert isinstance(found, Refusal)
     assert isinstance(found.error, UnsupportedFileError)
+    assert f"of {bits} bits" in str(found.error)
 
 
 def test_files_and_codestreams_are_the_same_picture(context: ReadContext) -> None:

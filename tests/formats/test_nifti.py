@@ -9,6 +9,7 @@ import struct
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -496,9 +497,161 @@ def test_bad_pairs_are_refused(context: ReadContext, tmp_path: Path) -> None:
     _refused(path, limited, LimitExceededError, "header_bytes")
 
 
-def test_analyze_is_not_recognised() -> None:
+# Analyze 7.5
+
+
+def _analyze(
+    tmp_path: Path, order: str = "<", dtype: str = "int16", kind: Any = nib.AnalyzeImage, **fields: Any
+) -> tuple[Path, Any]:
+    """A pair that nibabel wrote, and what it reads of it."""
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.dtype(dtype).newbyteorder(order))
+    header.set_data_shape((5, 4, 3))
+    header.set_zooms((0.5, 0.75, 2.0))
+    image = kind(np.arange(60).reshape(5, 4, 3).astype(dtype), None, header)
+    path = tmp_path / "old.hdr"
+    image.to_filename(path)
+    for matrix in tmp_path.glob("*.mat"):  # where SPM puts an affine; no part of the format
+        matrix.unlink()
+    header = kind.from_filename(path).header.copy()
+    for name, value in fields.items():
+        header[name] = value
+    path.write_bytes(header.binaryblock)
+    return path, kind.from_filename(path)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32", "float64", "complex64"])
+def test_analyze_equals_nibabel_and_comes_back_byte_for_byte(
+    order: str, dtype: str, context: ReadContext, tmp_path: Path
+) -> None:
+    path, image = _analyze(tmp_path, order, dtype)
+    assert image.header.endianness == order
+    assert NiftiReader().recognises(path, path.read_bytes())
+    assert NiftiReader().companions(path) == (tmp_path / "old.img",)
+    source = _read(path, context)
+    series = source.series
+    assert (series.format, series.dtype, series.spacing) == ("nifti", dtype, (2.0, 0.75, 0.5))
+    assert np.array_equal(_volume(source), _reference(image))
+    assert np.array_equal(np.asarray(series.affine), image.affine)
+    assert any("orientation" in note for note in series.notes)
+    reported: list[str] = []
+    rendition = Rendition(
+        series, series, source.read_frames(), source.attachments, report=lambda note: reported.append(note)
+    )
+    (single,) = NiftiWriter().write(rendition, tmp_path / "out.nii")
+    assert any("orientation" in note for note in reported)
+    written = nib.load(single)
+    assert type(written) is nib.Nifti1Image
+    assert np.array_equal(_reference(written), _reference(image))
+    assert np.array_equal(written.affine, image.affine)
+    back = NiftiWriter().write(replace(rendition, frames=source.read_frames()), tmp_path / "back.hdr")
+    assert back == [tmp_path / "back.hdr", tmp_path / "back.img"]
+    assert back[0].read_bytes() == path.read_bytes()
+    assert back[1].read_bytes() == (tmp_path / "old.img").read_bytes()
+    half = series.at_level(1)
+    frames = [np.ascontiguousarray(frame[::2, ::2]) for frame in source.read_frames()]
+    lower = Rendition(half, series, frames, source.attachments)
+    NiftiWriter().write(lower, tmp_path / "half.nii")
+    assert np.array_equal(_reference(nib.load(tmp_path / "half.nii")), np.stack(frames))
+    assert np.allclose(nib.load(tmp_path / "half.nii").affine, half.affine)
+    with pytest.raises(ExportRefusedError, match="full resolution"):
+        NiftiWriter().write(lower, tmp_path / "half.hdr")
+
+
+@pytest.mark.parametrize("origin", [(2, 1, 3), (0, 0, 0)])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 0.25])
+def test_analyze_of_spm(
+    origin: tuple[int, int, int], scale: float, context: ReadContext, tmp_path: Path
+) -> None:
+    fields = {"origin": (*origin, 0, 0), "scl_slope": scale}
+    path, image = _analyze(tmp_path, kind=nib.Spm99AnalyzeImage, **fields)
+    series = _read(path, context).series
+    assert np.array_equal(np.asarray(series.affine), image.affine)
+    assert (series.rescale_slope, series.rescale_intercept) == (scale or 1.0, 0.0)
+    assert any("scale factor" in note for note in series.notes) == (scale == 0.25)
+
+
+def test_analyze_in_gzip_and_of_four_axes(context: ReadContext, tmp_path: Path) -> None:
+    path, _ = _analyze(tmp_path, dim=[4, 5, 4, 3, 1, 0, 0, 0])
+    plain = _read(path, context)
+    packed = _file(tmp_path, gzip.compress(path.read_bytes()), "old.hdr.gz")
+    path.unlink()
+    assert NiftiReader().recognises(packed, packed.read_bytes())
+    assert _read(packed, context).series == plain.series
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (70, struct.pack("<2h", 128, 24), "samples of colours"),
+        (70, struct.pack("<2h", 1, 1), "binary"),
+        (108, struct.pack("<f", float("nan")), "vox_offset"),
+        (44, struct.pack("<h", 0), "dim holds 0"),
+        (44, struct.pack("<h", 300), "truncated"),
+    ],
+)
+def test_bad_analyze_is_refused(
+    place: int, value: bytes, words: str, context: ReadContext, tmp_path: Path
+) -> None:
+    path, _ = _analyze(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[place : place + len(value)] = value
+    path.write_bytes(content)
+    found = _one(path, context)
+    assert isinstance(found, Refusal)
+    assert isinstance(found.error, CorruptFileError | UnsupportedFileError)
+    assert words in str(found.error)
+
+
+def test_unusable_sizes_of_analyze_are_noted(context: ReadContext, tmp_path: Path) -> None:
+    path, _ = _analyze(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[80:92] = struct.pack("<3f", float("nan"), 1e38, 0)
+    path.write_bytes(content)
+    series = _read(path, context).series
+    assert series.affine is None
+    assert any("position is unknown" in note for note in series.notes)
+
+
+def test_what_is_no_analyze() -> None:
     header = bytes(nib.AnalyzeHeader().binaryblock)
-    assert not NiftiReader().recognises(Path("a.hdr"), header)
+    reader, path = NiftiReader(), Path("a.hdr")
+    assert not reader.recognises(path, header)  # without dimensions
+    made = nib.AnalyzeHeader()
+    made.set_data_shape((5, 4, 3))
+    whole = bytes(made.binaryblock)
+    assert reader.recognises(path, whole)
+    assert not reader.recognises(path, whole + b"x")
+    assert not reader.recognises(path, whole[:-1])
+    for place, other in ((0, b"\x5d"), (40, b"\x08"), (70, b"\x03"), (72, b"\x07")):
+        assert not reader.recognises(path, whole[:place] + other + whole[place + 1 :])
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pairs_come_back_byte_for_byte(
+    version: int, order: str, context: ReadContext, tmp_path: Path
+) -> None:
+    path, image = _pair(tmp_path, version, order)
+    header = image.header.copy()
+    header["vox_offset"] = 16
+    path.write_bytes(bytes(header.binaryblock) + b"\1\0\0\0" + struct.pack(f"{order}ii", 16, 6) + b"8 bytes.")
+    voxels = tmp_path / "pair.img"
+    voxels.write_bytes(b"0123456789abcdef" + voxels.read_bytes() + b"tail")
+    source = _read(path, context)
+    rendition = Rendition(source.series, source.series, source.read_frames(), source.attachments)
+    written = NiftiWriter().write(rendition, tmp_path / "BACK.HDR")
+    assert [file.name for file in written] == ["BACK.HDR", "BACK.IMG"]
+    assert [file.read_bytes() for file in written] == [path.read_bytes(), voxels.read_bytes()]
+
+
+def test_only_pairs_leave_as_pairs(context: ReadContext, tmp_path: Path) -> None:
+    source = _read(_file(tmp_path, _make()), context)
+    rendition = Rendition(source.series, source.series, source.read_frames(), source.attachments)
+    with pytest.raises(ExportRefusedError, match="came as a pair"):
+        NiftiWriter().write(rendition, tmp_path / "out.hdr")
+    assert not (tmp_path / "out.hdr").exists()
 
 
 SEEDS = [_make(), _make("float32", order=">", version=2), gzip.compress(_make("uint8"), mtime=0)]

@@ -1,7 +1,12 @@
-"""OME-Zarr as zarr-python reads it, against the rules of OME-NGFF 0.5 and the source's values."""
+"""OME-Zarr as zarr-python and ome-zarr read it, against the rules of OME-NGFF 0.5 and the source's values."""
 
+import hashlib
+import json
+import os
+import subprocess
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +20,44 @@ from imarium.formats.ome_zarr import OmeZarrWriter
 from imarium.model import Rendition, Series
 
 AFFINE = ((0.5, 0.0, 0.0, -10.0), (0.0, 0.75, 0.0, 20.0), (0.0, 0.0, 2.0, 5.0), (0.0, 0.0, 0.0, 1.0))
-ORDER = "tczyx"
+KINDS = [
+    ((7,), 1, {}, "zyx"),
+    ((1,), 1, {}, "zyx"),
+    ((3, 5), 1, {"time_step": 2.5}, "tzyx"),
+    ((3, 5), 1, {}, "tzyx"),
+    ((2, 3, 5), 1, {"time_step": 2.5}, "tczyx"),
+    ((4,), 3, {"photometric": "RGB"}, "czyx"),
+    ((2, 4), 3, {"photometric": "RGB"}, "tczyx"),
+    ((1,), 1, {"affine": None}, "yx"),
+    ((1,), 3, {"affine": None, "photometric": "RGB"}, "cyx"),
+    ((1,), 2, {"affine": None}, "cyx"),
+    ((6,), 1, {"affine": None, "time_step": 0.1}, "tyx"),
+    ((6,), 3, {"affine": None, "time_step": 0.1, "photometric": "RGB"}, "tcyx"),
+    ((6,), 1, {"affine": None}, "zyx"),
+]
+"""Dimensions, samples and facts of a series, and the axes that it has then."""
+
+TYPES = (
+    *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def ome_zarr_says():
+    """What the packages ome-zarr and ome-zarr-models make of folders, a dictionary each."""
+    own = Path(os.environ.get("IMARIUM_OME_ZARR_PYTHON", ROOT / ".venv-ome-zarr/bin/python"))
+    if not own.exists():
+        pytest.skip(f"NO OME-ZARR PACKAGE: {own} is missing; scripts/test makes it")
+
+    def ask(paths):
+        command = [own, Path(__file__).with_name("ome_zarr_oracle.py"), *paths]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return ask
 
 
 def series_of(array, dimensions, **facts):
@@ -43,6 +85,18 @@ def pyramid(array, series, levels=1):
         return Rendition(series.at_level(level), series, frames, {})
 
     return replace(at(0), levels=lambda: [at(level) for level in range(levels)])
+
+
+def frames_of(dimensions, samples):
+    shape = (int(np.prod(dimensions)), 33, 20) + ((samples,) if samples > 1 else ())
+    return np.random.default_rng(0).integers(0, 200, shape).astype(np.uint8)
+
+
+def values_of(dtype):
+    array = (np.random.default_rng(0).normal(size=(3, 20, 17)) * 100).astype(dtype)
+    if dtype.startswith(("float", "complex")):
+        array[0, 0, :3] = np.nan, np.inf, -np.inf
+    return array
 
 
 def checked(path):
@@ -83,29 +137,9 @@ def checked(path):
     return group, ome
 
 
-@pytest.mark.parametrize(
-    ("dimensions", "samples", "facts", "names"),
-    [
-        ((7,), 1, {}, "zyx"),
-        ((1,), 1, {}, "zyx"),
-        ((3, 5), 1, {"time_step": 2.5}, "tzyx"),
-        ((3, 5), 1, {}, "tzyx"),
-        ((2, 3, 5), 1, {"time_step": 2.5}, "tczyx"),
-        ((4,), 3, {"photometric": "RGB"}, "czyx"),
-        ((2, 4), 3, {"photometric": "RGB"}, "tczyx"),
-        ((1,), 1, {"affine": None}, "yx"),
-        ((1,), 3, {"affine": None, "photometric": "RGB"}, "cyx"),
-        ((1,), 2, {"affine": None}, "cyx"),
-        ((6,), 1, {"affine": None, "time_step": 0.1}, "tyx"),
-        ((6,), 3, {"affine": None, "time_step": 0.1, "photometric": "RGB"}, "tcyx"),
-        ((6,), 1, {"affine": None}, "zyx"),
-    ],
-)
+@pytest.mark.parametrize(("dimensions", "samples", "facts", "names"), KINDS)
 def test_axes_and_values(tmp_path, dimensions, samples, facts, names):
-    rng = np.random.default_rng(0)
-    frames = int(np.prod(dimensions))
-    shape = (frames, 33, 20) + ((samples,) if samples > 1 else ())
-    array = rng.integers(0, 200, shape).astype(np.uint8)
+    array = frames_of(dimensions, samples)
     series = series_of(array, dimensions, samples=samples, **facts)
     (path,) = OmeZarrWriter().write(pyramid(array, series, 2), tmp_path / "x.ome.zarr")
     assert [item.name for item in tmp_path.iterdir()] == ["x.ome.zarr"]
@@ -161,18 +195,9 @@ def test_a_size_lies_where_the_source_does(tmp_path):
     np.testing.assert_allclose(translation, [0, 0.75, 0.5 * (2.1 - 1) / 2])
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
-        *("float16", "float32", "float64", "complex64", "complex128"),
-    ],
-)
+@pytest.mark.parametrize("dtype", TYPES)
 def test_types(tmp_path, dtype):
-    rng = np.random.default_rng(0)
-    array = (rng.normal(size=(3, 20, 17)) * 100).astype(dtype)
-    if dtype.startswith(("float", "complex")):
-        array[0, 0, :3] = np.nan, np.inf, -np.inf
+    array = values_of(dtype)
     (path,) = OmeZarrWriter().write(pyramid(array, series_of(array, (3,))), tmp_path / "x.ome.zarr")
     stored = checked(path)[0]["0"]
     assert stored.dtype == dtype
@@ -266,6 +291,56 @@ def test_refusals_leave_nothing(tmp_path):
     (tmp_path / "x.zarr").mkdir()
     with pytest.raises(InvalidRequestError, match="exists"):
         OmeZarrWriter().write(pyramid(array, series), tmp_path / "x.zarr")
+
+
+def agrees(told, path):
+    """What ome-zarr says is what is in the folder."""
+    group, ome = checked(path)
+    (multiscale,) = ome["multiscales"]
+    assert (told["version"], told["model"]) == ("0.5", "ome_zarr_models.v05.image.Image")
+    assert told["axes"] == multiscale["axes"]
+    datasets = multiscale["datasets"]
+    assert told["coordinateTransformations"] == [one["coordinateTransformations"] for one in datasets]
+    arrays = [group[one["path"]] for one in datasets]
+    assert [(tuple(level["shape"]), level["dtype"]) for level in told["levels"]] == [
+        (array.shape, array.dtype.name) for array in arrays
+    ]
+    for level, array in zip(told["levels"], arrays, strict=True):
+        assert level["sha256"] == hashlib.sha256(array[:].tobytes()).hexdigest()
+    channels = ome["omero"]["channels"]
+    assert told["channel_names"] == [channel["label"] for channel in channels]
+    assert told["visible"] == [channel["active"] for channel in channels]
+    assert told["contrast_limits"] == [[one["window"]["start"], one["window"]["end"]] for one in channels]
+    shown = ["".join(f"{round(255 * part):02X}" for part in colour) for colour in told["colours"]]
+    assert shown == [channel["color"] for channel in channels]
+
+
+def test_ome_zarr_reads_every_kind_and_type(tmp_path, ome_zarr_says):
+    made = []
+    for dimensions, samples, facts, _ in KINDS:
+        array = frames_of(dimensions, samples)
+        made.append(pyramid(array, series_of(array, dimensions, samples=samples, **facts), 2))
+    made += [pyramid(array, series_of(array, (3,))) for array in map(values_of, TYPES)]
+    paths = [tmp_path / f"{number}.ome.zarr" for number in range(len(made))]
+    for rendition, path in zip(made, paths, strict=True):
+        OmeZarrWriter().write(rendition, path)
+    for told, path in zip(ome_zarr_says(paths), paths, strict=True):
+        agrees(told, path)
+
+
+def test_ome_zarr_reads_what_leaves_the_archive(tmp_path, archive, phantom, nifti, ome_zarr_says):
+    uids = {str(one.series) for one in archive.ingest.run([phantom, nifti], collection="c")}
+    paths = [tmp_path / f"{uid}.ome.zarr" for uid in uids]
+    for uid, path in zip(uids, paths, strict=True):
+        archive.streaming.export(uid, "ome-zarr", path)
+    for uid, told, path in zip(uids, ome_zarr_says(paths), paths, strict=True):
+        agrees(told, path)
+        record = archive.catalog.get_series(uid)
+        assert len(told["levels"]) == record.levels
+        values = np.asarray(archive.streaming.volume(uid))
+        assert told["levels"][0]["sha256"] == hashlib.sha256(values.tobytes()).hexdigest()
+        assert [axis["unit"] for axis in told["axes"]] == ["millimeter"] * 3
+        np.testing.assert_allclose(told["coordinateTransformations"][0][0]["scale"], record.series.spacing)
 
 
 def test_every_source_may_become_ome_zarr():

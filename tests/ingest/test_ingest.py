@@ -22,7 +22,7 @@ from pydicom.uid import generate_uid
 from imarium.archive import Archive
 from imarium.errors import StorageError
 from imarium.formats.dicom import reader as dicom_reader
-from imarium.ingest import Status, Summary, service
+from imarium.ingest import Status, Summary, storing
 from imarium.pack import PackWriter
 from imarium.settings import Settings, Sharing
 from imarium.store import ObjectStore
@@ -175,13 +175,13 @@ def test_a_file_that_disappears_while_it_is_read(archive, phantom, tmp_path, mon
     source = tmp_path / "in"
     shutil.copytree(phantom / "dicom", source)
     victim = sorted(source.iterdir())[2]
-    encoded = service.encode_frames
+    encoded = storing.encode_frames
 
     def vanish(*arguments, **options):
         victim.unlink(missing_ok=True)  # after all headers were read, before any frame
         return encoded(*arguments, **options)
 
-    monkeypatch.setattr(service, "encode_frames", vanish)
+    monkeypatch.setattr(storing, "encode_frames", vanish)
     outcomes = take(archive, source)
     assert statuses(outcomes) == {"taken": 11, "refused": 1}
     assert_clean(archive)
@@ -294,6 +294,31 @@ def test_parts_of_one_series_at_the_same_time_all_arrive(phantom, tmp_path):
         archive.close()
 
 
+def test_threads_that_make_one_collection_encode_their_series_once(tmp_path, monkeypatch):
+    """Both packs are in the store before either is made known; none has to be made again."""
+    archive = Archive(Settings(home=tmp_path / "home", threads=1, sharing=Sharing(series_bytes=0)))
+    for name, offset in (("one", 0), ("other", 100)):
+        volume = np.arange(64 * 64 * 2, dtype=np.int16).reshape(2, 64, 64).T + np.int16(offset)
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / f"{name}.nii")
+    together, encoded, put, encode = threading.Barrier(2), [], ObjectStore.put, storing.encode_frames
+
+    def put_together(store, key, source):
+        put(store, key, source)
+        together.wait(30)
+
+    def counted(*arguments, **options):
+        encoded.append(arguments)
+        return encode(*arguments, **options)
+
+    monkeypatch.setattr(ObjectStore, "put", put_together)
+    monkeypatch.setattr(storing, "encode_frames", counted)
+    with ThreadPoolExecutor(2) as pool:
+        parts = pool.map(lambda name: take(archive, tmp_path / f"{name}.nii"), ("one", "other"))
+        assert [statuses(part) for part in parts] == [{"taken": 1}] * 2
+    assert len(encoded) == 2
+    archive.close()
+
+
 def test_collections_do_not_mix(archive, phantom):
     """Known content says where it is; further slices for another collection stay there."""
     files = sorted((phantom / "dicom").iterdir())
@@ -334,7 +359,7 @@ def test_many_links_and_deep_folders_end_soon(archive, nifti, tmp_path):
 
 
 def test_an_image_beyond_memory_is_refused_and_the_next_is_taken(archive, nifti, phantom, monkeypatch):
-    encode = service.encode_frames
+    encode = storing.encode_frames
     calls = []
 
     def first_fails(*arguments, **options):
@@ -343,7 +368,7 @@ def test_an_image_beyond_memory_is_refused_and_the_next_is_taken(archive, nifti,
             raise MemoryError
         return encode(*arguments, **options)
 
-    monkeypatch.setattr(service, "encode_frames", first_fails)
+    monkeypatch.setattr(storing, "encode_frames", first_fails)
     outcomes = take(archive, nifti, phantom / "phantom.nii.gz")
     assert [outcome.status for outcome in outcomes] == [Status.REFUSED, Status.TAKEN]
     assert "memory" in outcomes[0].reason

@@ -16,9 +16,9 @@ import pytest
 from pydicom.uid import generate_uid
 
 from imarium.archive import Archive
-from imarium.errors import ConcurrentWriteError, StorageError
+from imarium.errors import ConcurrentWriteError, IntegrityError, StorageError
 from imarium.formats.raster import PngReader
-from imarium.ingest import Status, service
+from imarium.ingest import Status, storing
 from imarium.ingest.open_pack import OpenPack
 from imarium.pack import read_directory
 from imarium.settings import Settings, Sharing
@@ -137,7 +137,8 @@ def test_a_process_killed_in_the_commit_loses_nothing_acknowledged(tmp_path, pic
 
         home, pictures, moment = sys.argv[1:]
         archive = Archive(Settings(home=Path(home), threads=1, sharing=Sharing(pack_series=4)))
-        owner = {"add_together": archive.catalog, "finish": OpenPack}.get(moment, archive.ingest._store)
+        store = archive.ingest._storing._store
+        owner = {"add_together": archive.catalog, "finish": OpenPack}.get(moment, store)
         real, calls = getattr(owner, moment), []
 
         def fatal(*arguments):
@@ -194,15 +195,15 @@ def test_a_bad_file_harms_no_other(archive, pictures, monkeypatch):
     """It breaks while it is encoded, when others wait in the open pack already."""
     bad = pictures / "05.png"
     bad.write_bytes(bad.read_bytes()[:-700])
-    encode = service.encode_frames
-    failures = iter([None, MemoryError(), None, service.IntegrityError("does not decode")])
+    encode = storing.encode_frames
+    failures = iter([None, MemoryError(), None, IntegrityError("does not decode")])
 
     def some_fail(frames, *arguments, **options):
         if error := next(failures, None):
             raise error
         return encode(frames, *arguments, **options)
 
-    monkeypatch.setattr(service, "encode_frames", some_fail)
+    monkeypatch.setattr(storing, "encode_frames", some_fail)
     outcomes = {outcome.path.name: outcome for outcome in take(archive, pictures)}
     refused = {name for name, outcome in outcomes.items() if outcome.status is Status.REFUSED}
     assert refused == {"01.png", "03.png", "05.png"}
@@ -333,14 +334,14 @@ def test_sources_are_not_kept_while_their_series_wait(archive, pictures, monkeyp
 
     monkeypatch.setattr(PngReader, "read", watched)
     counts = []
-    commit = archive.ingest._commit
+    commit = archive.ingest._storing.commit
 
     def counted(run):
         gc.collect()
         counts.append(sum(reference() is not None for reference in alive))
         commit(run)
 
-    monkeypatch.setattr(archive.ingest, "_commit", counted)
+    monkeypatch.setattr(archive.ingest._storing, "commit", counted)
     assert statuses(take(archive, pictures)) == {"taken": 12}
     assert len(alive) == 12
     assert max(counts) <= 1

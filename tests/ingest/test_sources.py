@@ -7,6 +7,8 @@ import imagecodecs
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pydicom.data import get_testdata_file
 from typer.testing import CliRunner
 
@@ -138,3 +140,16 @@ def test_a_well_compressed_volume_does_not_grow(archive, tmp_path):
     (record,) = stored(archive)
     assert record.lane.startswith("source:")
     assert_clean(archive)
+
+
+def test_text_and_profiles_stay_with_a_picture(archive, tmp_path):
+    text = PngInfo()
+    text.add_text("Author", "Jane Doe")
+    text.add_text("Comment", "heart " * 50, zip=True)
+    Image.new("L", (9, 7), 5).save(tmp_path / "a.png", pnginfo=text, dpi=(300, 300))
+    (outcome,) = take(archive, tmp_path / "a.png")
+    kept = archive.streaming.rendition(outcome.series).attachments["png/chunks"]
+    source = (tmp_path / "a.png").read_bytes()
+    assert kept
+    assert kept in source
+    assert [kind in kept for kind in (b"tEXt", b"zTXt", b"pHYs", b"IDAT")] == [True, True, True, False]

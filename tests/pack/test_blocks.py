@@ -17,7 +17,8 @@ from imarium.testing import series_of, smooth_frames
 
 FRAMES = smooth_frames(11, 64, 48)
 SERIES = series_of(FRAMES[0], frames=11, uid="1.2")
-VERSION_1 = Path(__file__).parents[2] / "web" / "tests" / "fixtures-v1"
+WEB_TESTS = Path(__file__).parents[2] / "web" / "tests"
+VERSION_1, LABELS_0 = WEB_TESTS / "fixtures-v1", WEB_TESTS / "fixtures-labels-0"
 
 
 def packed(folder, block_frames) -> bytes:
@@ -151,12 +152,15 @@ def test_more_and_fewer_frames_than_announced_are_refused(tmp_path):
             assert writer.size == 16
 
 
-@pytest.mark.parametrize("name", json.loads((VERSION_1 / "cases.json").read_text()))
-def test_version_1_is_read(name):
-    """Packs that the first version of the writer made, with what they decode to."""
-    case = json.loads((VERSION_1 / "cases.json").read_text())[name]
-    pack, expected = (VERSION_1 / f"{name}.pack").read_bytes(), (VERSION_1 / f"{name}.bin").read_bytes()
-    assert pack[8] == 1
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [(folder, path.stem) for folder in (VERSION_1, LABELS_0) for path in sorted(folder.glob("*.pack"))],
+)
+def test_what_earlier_versions_wrote_is_read(folder, name):
+    """Packs that earlier versions of the writer made, with what they decode to."""
+    case = json.loads((folder / "cases.json").read_text())[name]
+    pack, expected = (folder / f"{name}.pack").read_bytes(), (folder / f"{name}.bin").read_bytes()
+    assert pack[8] == (1 if folder == VERSION_1 else 2)
 
     def fetch(start, stop):
         return pack[start:stop]

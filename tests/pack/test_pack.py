@@ -1,5 +1,6 @@
 """Packs: what is written comes back, from any offset, and damage is found."""
 
+import itertools
 import os
 import tracemalloc
 from dataclasses import replace
@@ -9,8 +10,10 @@ import imagecodecs
 import numpy as np
 import pytest
 from blake3 import blake3
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from imarium.codec import decompositions_for, encode_frames
+from imarium.codec import decode_frame, decompositions_for, encode_frames, pixel_digest
 from imarium.errors import (
     ImariumError,
     IntegrityError,
@@ -21,6 +24,7 @@ from imarium.errors import (
     StorageError,
 )
 from imarium.pack import (
+    Held,
     LevelReader,
     PackWriter,
     SeriesIndex,
@@ -29,6 +33,7 @@ from imarium.pack import (
     read_index,
     verify_series,
 )
+from imarium.pack import reader as pack_reader
 from imarium.testing import series_of, smooth_frames
 
 FRAMES = smooth_frames(20, 128, 96)
@@ -235,3 +240,61 @@ def test_a_full_disk_takes_back_what_was_half_written(tmp_path, monkeypatch):
         content = pack.path.read_bytes()
     assert blake3(content).hexdigest() == pack.digest
     verify_pack(fetch_of(content), len(content))
+
+
+@given(st.lists(st.integers(0, 19), max_size=30), st.sampled_from([1, 3000, 1 << 20]))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_frames_as_they_are_stored_in_any_order(pack, monkeypatch, numbers, at_once):
+    monkeypatch.setattr(pack_reader, "_BATCH_BYTES", at_once)
+    index = read_index(fetch_of(pack), len(pack), "1.2.3.4")
+    stored = list(LevelReader(index, fetch_of(pack), 0).encoded(numbers))
+    for number, frame in zip(numbers, stored, strict=True):
+        values = decode_frame(frame.lane, frame.params, frame.parts, SERIES, 3, 0)
+        np.testing.assert_array_equal(values, FRAMES[number])
+        assert frame.digest == pixel_digest(values)
+
+
+def test_a_pack_of_stored_frames_is_the_same_pack(pack, tmp_path):
+    index = read_index(fetch_of(pack), len(pack), "1.2.3.4")
+    stored = LevelReader(index, fetch_of(pack), 0).encoded(range(20))
+    with PackWriter(tmp_path) as writer:
+        again = writer.add(SERIES, 3, stored, ATTACHMENTS)
+        copy = writer.finish().path.read_bytes()
+    assert again.to_bytes() == index.to_bytes()
+    assert copy[slice(*index.body)] == pack[slice(*index.body)]
+
+
+def test_damaged_and_unknown_frames_are_not_passed_on(pack):
+    index = read_index(fetch_of(pack), len(pack), "1.2.3.4")
+    for part in range(4):
+        damaged = bytearray(pack)
+        damaged[index.span(part, 7)[0]] ^= 4
+        taken = LevelReader(index, fetch_of(bytes(damaged)), 0).encoded(range(20))
+        with pytest.raises(IntegrityError, match=f"part {part} of frame 7"):
+            list(taken)
+    later = replace(index, lanes=np.full(20, 99, np.uint8))
+    with pytest.raises(IntegrityError, match="lane 99 is unknown"):
+        next(LevelReader(later, fetch_of(pack), 0).encoded([3]))
+    with pytest.raises(InvalidRequestError, match="full resolution"):
+        next(LevelReader(index, fetch_of(pack), 1).encoded([3]))
+    with pytest.raises(InvalidRequestError, match="do not exist"):
+        next(LevelReader(index, fetch_of(pack), 0).encoded([20]))
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=2, max_size=8, unique=True), st.integers(0, 60), st.integers(0, 60)
+)
+def test_held_bytes_are_cut_over_ranges_that_touch(edges, start, stop):
+    content = bytes(range(60))
+    edges = sorted(edges)
+    spans = list(itertools.pairwise(edges))[:: 1 if len(edges) % 2 else 2]
+    held = Held(spans, [content[first:last] for first, last in spans])
+    start, stop = min(start, stop), max(start, stop)
+    found = held.cut(start, stop)
+    there = {n for first, last in spans for n in range(first, last)}
+    if set(range(start, stop)) <= there:
+        assert found == content[start:stop]
+    else:
+        assert len(found) < stop - start
+    with pytest.raises(IntegrityError):
+        Held([(0, 5)], [b"1234"])

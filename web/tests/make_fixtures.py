@@ -6,7 +6,8 @@ Each case gives NAME.pack, NAME.bin (all frames of level 0, then of level 1, ...
 entry in cases.json, with the lanes that were chosen and the SHA-256 of NAME.bin (which is left out where it
 is large). The expected values come from the Python decoder.
 
-fixtures-v1/ holds some that the writer of version 1 of the format made; they are never made anew.
+fixtures-v1/ holds some that the writer of version 1 of the format made, fixtures-labels-0/ some with
+labels of version 0 of their lane; they are never made anew.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 
-from imarium.codec import decode_frame, decompositions_for, encode_frame
-from imarium.model import Series
+from imarium.codec import Tier, decode_frame, decompositions_for, encode_frame
+from imarium.codec.tiles import Tiling, pack
+from imarium.model import Series, SourceCodestream
 from imarium.pack import PackWriter
 
 OUT = Path(__file__).parent / "fixtures"
@@ -60,6 +63,11 @@ def lane_cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
     mixed = spread[:, 0] + 1j * whole[:, :40, :33] * 0.125
     organs = np.stack([blobs(6, 97, 131, 1), blobs(6, 97, 131, 2)])
     one = np.stack([np.full((40, 37), 7), blobs(2, 40, 37, 5), np.zeros((40, 37), int)])
+    cells = (np.mgrid[:170, :150] // 8 * [[[19]], [[1]]]).sum(0)  # 418 labels
+    colours = np.random.default_rng(5).integers(0, 256, (6, 3))[organs]
+    probable = np.where(organs > 3, np.random.default_rng(6).integers(50, 101, organs.shape), 0)
+    atlas = np.stack([*organs, *probable], -1)[None, :, :70]
+    coloured = {"photometric": "RGB", "label_map": True}
     levels = np.array([-1.5, 0.1, np.nan, 7.25, np.inf, -0.0], np.float32)
     near = (whole + 2.0**31).astype(np.uint32)
     return {
@@ -87,7 +95,20 @@ def lane_cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
         "int64-wide": ((waves * 2**51).astype(np.int64), {}),
         # For the clock; its levels are told by their digest, to keep it small.
         "organs-512": (blobs(40, 512, 512, 11)[None].astype(np.uint8), {"label_map": True}),
+        "labels-many": ((cells[None] * 70 - 9).astype(np.int16), {"label_map": True}),
+        "labels-rgb": (colours[:, :61, :40].astype(np.uint8), {"samples": 3, **coloured}),
+        "labels-apart": (atlas.astype(np.uint8), {"samples": 4, **coloured}),
     }
+
+
+def tiled() -> tuple[np.ndarray, SourceCodestream]:
+    """A noisy frame as four JPEG tiles decode to it, and these tiles."""
+    frame = np.random.default_rng(8).integers(0, 256, (64, 96), dtype=np.uint8)
+    corners = [(slice(y, y + 32), slice(x, x + 48)) for y in (0, 32) for x in (0, 48)]
+    cut = [bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(frame[one]), level=30)) for one in corners]
+    for one, tile in zip(corners, cut, strict=True):
+        frame[one] = imagecodecs.jpeg8_decode(tile)
+    return frame[None], SourceCodestream("tiles", pack(Tiling("jpeg", 32, 48), cut))
 
 
 def cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
@@ -113,18 +134,26 @@ def cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
     }
 
 
+def source_cases() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
+    """Frames of the source lane."""
+    grey = (pattern(1, 40, 70, 1) / 3 + 110).clip(0, 255).astype(np.uint8)
+    return {"uint8-archive": (grey, {}), "uint8-tiles": (tiled()[0], {})}
+
+
 def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     listing = {}
-    for name, (pixels, facts) in (cases() | lane_cases()).items():
+    for name, (pixels, facts) in (cases() | lane_cases() | source_cases()).items():
         frames, rows, columns = pixels.shape[:3]
         series = Series(
             uid=f"2.25.{len(listing) + 1}", study_uid="2.25.99", format="nifti", frames=frames, rows=rows,
             columns=columns, dtype=str(pixels.dtype), **facts,  # type: ignore[arg-type]
         )  # fmt: skip
         depth = decompositions_for(rows, columns)
-        encoded = [encode_frame(np.ascontiguousarray(frame), series, depth) for frame in pixels]
+        kept = tiled()[1] if name == "uint8-tiles" else None
+        tier = Tier.ARCHIVE if name == "uint8-archive" else Tier.FAST
+        encoded = [encode_frame(np.ascontiguousarray(frame), series, depth, kept, tier) for frame in pixels]
         with tempfile.TemporaryDirectory() as folder, PackWriter(Path(folder)) as writer:
             writer.add(series, depth, encoded, {"nifti/header": b"\0" * 348}, BLOCKS.get(name))
             entry = writer.entries[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,9 +28,12 @@ class Administration:
     def __init__(self, url: str, token: str | None = None) -> None:
         """Raises TransportError for what is no address of a server."""
         check_address(url)
-        self.url = url.rstrip("/")
+        self.url, self._token = url.rstrip("/"), token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=self.url + API, headers=headers, timeout=TIMEOUT)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Administration, (self.url, self._token)
 
     def close(self) -> None:
         """Close all connections."""
@@ -38,7 +42,7 @@ class Administration:
     def login(self, username: str, password: str) -> str:
         """Log in; the token is used from now on and returned."""
         answer = self._json("POST", "/login", json={"username": username, "password": password})
-        token = str(answer["token"])
+        self._token = token = str(answer["token"])
         self._http.headers["Authorization"] = f"Bearer {token}"
         return token
 
@@ -114,9 +118,16 @@ class Administration:
             for note in _notes(response.headers.get("imarium-notes", "[]")):
                 if report is not None:
                     report(note)
-            with target.open("wb") as file:
-                for chunk in response.iter_bytes(_CHUNK_BYTES):
-                    file.write(chunk)
+            try:
+                with target.open("wb") as file:
+                    for chunk in response.iter_bytes(_CHUNK_BYTES):
+                        file.write(chunk)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+        for note in _late_notes(target):
+            if report is not None:
+                report(note)
         return target
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -155,6 +166,17 @@ def _notes(header: str) -> list[str]:
     except ValueError:
         return []
     return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def _late_notes(file: Path) -> list[str]:
+    """Sentences that the server had to say when a zip was done: its comment."""
+    if file.suffix != ".zip":
+        return []
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return _notes(archive.comment.decode("utf-8", "replace"))
+    except (zipfile.BadZipFile, OSError):
+        return []
 
 
 def _refused(number: int, reason: str) -> dict[str, Any]:

@@ -69,9 +69,14 @@ class _Mirror:
         self._used = -_USE_NOTED_SECONDS
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name, flags in (("bytes", 0), ("log", os.O_APPEND)):
-            path = folder / name
-            self._descriptors.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600))
+        # Both of one folder, even if another process throws it out just now and makes a new one of that name.
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name, flags in (("bytes", 0), ("log", os.O_APPEND)):
+                flags |= os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                self._descriptors.append(os.open(name, flags, 0o600, dir_fd=opened))
+        finally:
+            os.close(opened)
         self._bytes, self._log = self._descriptors
         self._identity = os.fstat(self._log).st_ino
 
@@ -146,8 +151,7 @@ class RangeCache:
         self.folder = (folder or cache_folder()) / _LAYOUT
         self._start_over()
 
-    def __reduce__(self) -> Any:
-        """In another process: the same folder."""
+    def __reduce__(self) -> tuple[Any, ...]:
         return RangeCache, (self.folder.parent, self.limit)
 
     def _start_over(self) -> None:

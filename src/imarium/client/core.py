@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,17 +14,17 @@ import numpy as np
 from imarium.client.download import Downloaded, Exports, Form, Progress, save, save_all, to_nifti
 from imarium.client.listing import Listing
 from imarium.client.origin import Origin, pieces_of_levels
-from imarium.client.reading import checked_index, read_frames, read_volume
+from imarium.client.reading import checked_index, read_frames, read_pyramids, read_volume
 from imarium.client.snapshots import describe_row
 from imarium.codec import resample_stack
 from imarium.errors import InvalidRequestError, LevelError, TransportError
-from imarium.model import Selection, Series, Volume
+from imarium.model import Selection, Series, Volume, level_shape
 from imarium.model.series import Frame
 from imarium.model.sizes import grid_of_spacing, parse_size
 from imarium.pack import Held, SeriesIndex, Span
 
 if TYPE_CHECKING:
-    from imarium.manifest import Manifest
+    from imarium.manifest import Manifest, ManifestRow
 
 Size = int | str | tuple[int, int]
 Spacing = float | tuple[float | None, float | None, float | None]
@@ -89,12 +90,13 @@ class AsyncClient:
 
     def series_of(self, manifest: Manifest) -> list[AsyncSeries]:
         """The series of a manifest of this server or store. Asks nothing."""
-        found = []
-        for row in manifest.rows():
-            if row.url is not None:
-                self.origin.know(row.pack, row.url)
-            found.append(AsyncSeries(self, describe_row(row)))
-        return found
+        return [self.series_at(row) for row in manifest.rows()]
+
+    def series_at(self, row: ManifestRow) -> AsyncSeries:
+        """The series of one row of such a manifest. Asks nothing."""
+        if row.url is not None:
+            self.origin.know(row.pack, row.url)
+        return AsyncSeries(self, describe_row(row))
 
     async def download(
         self,
@@ -154,6 +156,14 @@ class AsyncSeries:
     def pack(self) -> str:
         """Key of the pack that holds the series."""
         return str(self.metadata["pack"]["key"])
+
+    def pixel_bytes(self, level: int = 0) -> int:
+        """Bytes of a level's pixels in memory; those of the smallest for a level that does not exist."""
+        frames, rows, columns = self.shape
+        facts = self.metadata
+        at_level = level_shape(rows, columns, max(0, min(level, self.levels - 1)))
+        item: int = np.dtype(facts["dtype"]).itemsize
+        return frames * math.prod(at_level) * int(facts["samples"]) * item
 
     async def index(self) -> SeriesIndex:
         """Where every part of every frame lies; one small request, the first time."""
@@ -220,11 +230,20 @@ class AsyncSeries:
         InvalidRequestError for frames that do not exist.
         """
         index = await self.index()
-        index.check_level(level)
         stop = index.series.frames if stop is None else stop
+        index.spans(level, start, stop)  # raises what is to be raised
         client = self._client
         async for frame in read_frames(client.origin, self.pack, index, level, start, stop, client.threads):
             yield frame
+
+    async def pyramids(self, numbers: Sequence[int]) -> AsyncIterator[list[Frame]]:
+        """Some frames in the order of their numbers, each at all of its levels, full resolution first.
+
+        The bytes of a frame are fetched once. Raises InvalidRequestError for frames that do not exist.
+        """
+        index = await self.index()
+        async for levels in read_pyramids(self._client.origin, self.pack, index, numbers):
+            yield levels
 
     async def to_nifti(
         self, level: int | None = None, *, size: Size | None = None, spacing: Spacing | None = None
@@ -297,7 +316,7 @@ def target_of(series: Series, size: Size | None, spacing: Spacing | None, *, ups
     if spacing is not None:
         slices, rows, columns = grid_of_spacing(spacing, series, upsample=upsample)
         return series.at_slices(slices).at_size(rows, columns)
-    text = f"{size[0]}x{size[1]}" if isinstance(size, tuple) else str(size)
+    text = "x".join(str(side) for side in size) if isinstance(size, tuple) else str(size)
     rows, columns = parse_size(text, series, upsample=upsample)
     if (rows > series.rows or columns > series.columns) and not upsample:
         raise LevelError(

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from imarium.client.files import SUFFIXES, beside, nifti_image, written
 from imarium.client.origin import together
 from imarium.errors import (
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("nifti", "npy", "dicom", "png", "ome-zarr")
 _AT_ONCE = 4
+_WHOLE_BYTES = 64 << 20
+"""Decoded pixels that are held at once: index and bytes of a small series come in one request."""
 _JOURNAL = ".imarium-download"
 """In the folder of a download: which file holds what, a line each."""
 _SAFE = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,99}")
@@ -65,8 +69,7 @@ class Form:
     def _resolution(self) -> str:
         """The end of a file's name that tells the resolution."""
         if self.size is not None:
-            size = f"{self.size[0]}x{self.size[1]}" if isinstance(self.size, tuple) else str(self.size)
-            return f"-size{size}"
+            return f"-size{self._size}"
         if self.spacing is not None:
             given = self.spacing if isinstance(self.spacing, tuple) else (self.spacing,)
             return "-spacing" + "x".join("own" if value is None else f"{value:g}" for value in given)
@@ -82,8 +85,14 @@ class Form:
 
     def query(self) -> dict[str, Any]:
         """For an export."""
-        size = f"{self.size[0]}x{self.size[1]}" if isinstance(self.size, tuple) else self.size
-        return {"format": self.format_name, "level": self.level, "size": size}
+        return {"format": self.format_name, "level": self.level, "size": self._size}
+
+    @property
+    def _size(self) -> str | None:
+        """The size as a server reads it."""
+        if isinstance(self.size, tuple):
+            return "x".join(str(side) for side in self.size)
+        return None if self.size is None else str(self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +140,19 @@ async def to_nifti(series: AsyncSeries, form: Form) -> Any:
 
 
 async def rendered(series: AsyncSeries, form: Form) -> tuple[Series, AsyncIterator[Frame]]:
-    """Facts and frames at a resolution: of a level in bounded memory, else of the whole volume."""
-    if form.size is None and form.spacing is None:
-        level = form.level or 0
+    """Facts and frames at a resolution. Memory is bounded for levels; sizes and spacings need the volume."""
+    level = form.level or 0
+    resampled = form.size is not None or form.spacing is not None
+    if not resampled and series.pixel_bytes(level) > _WHOLE_BYTES:
         index = await series.index()
         index.check_level(level)
         return index.series.at_level(level), series.frames(level=level)
-    volume = await series.volume(size=form.size, spacing=form.spacing)
+    volume = await series.volume(form.level, size=form.size, spacing=form.spacing)
     facts = volume.series
     assert facts is not None
 
     async def each() -> AsyncIterator[Frame]:
-        for frame in volume.view().reshape(-1, *facts.frame_shape):
+        for frame in np.asarray(volume).reshape(-1, *facts.frame_shape):
             yield frame
 
     return facts, each()

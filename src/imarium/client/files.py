@@ -15,6 +15,7 @@ import numpy as np
 from imarium.codec.color import ybr_full_to_rgb
 from imarium.errors import ExportRefusedError, InvalidRequestError, StorageError
 from imarium.model import Series
+from imarium.model.geometry import TILTED, UNEVEN
 from imarium.model.series import Frame
 from imarium.version import VERSION
 
@@ -166,6 +167,9 @@ def _nifti_head(series: Series, dtype: np.dtype[Any], *, rescale: bool, flip: bo
     slope, intercept = (1.0, 0.0) if rescale else (series.rescale_slope, series.rescale_intercept)
     header["scl_slope"], header["scl_inter"] = slope, intercept
     description = f"Imarium {VERSION}"
+    for beginning, word in ((UNEVEN, "UNEVEN slices (mean step)"), (TILTED, "TILTED (see sform)")):
+        if any(note.startswith(beginning) for note in series.notes):
+            description += f"; {word}"
     if series.affine is None:
         description += "; position and size unknown"
         header["srow_x"], header["srow_y"], header["srow_z"] = np.eye(4)[:3]

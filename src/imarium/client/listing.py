@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from imarium.client.wire import PassingError, Wire
 from imarium.errors import IntegrityError, TransportError
@@ -82,7 +83,7 @@ class ServerListing:
 
     async def describe(self, uid: str) -> dict[str, Any]:
         """Everything the server tells of a series."""
-        return await self._wire.json("GET", f"/series/{uid}")
+        return await self._wire.json("GET", f"/series/{quote(uid, safe='')}")
 
     async def manifest(self, selection: Selection) -> Manifest:
         """A snapshot of a selection."""
@@ -105,7 +106,7 @@ class ServerListing:
                 await patience.failed(failure)
 
     async def _export(self, uid: str, folder: Path, params: Mapping[str, Any]) -> Path:
-        address = self._wire.address(f"/series/{uid}/export")
+        address = self._wire.address(f"/series/{quote(uid, safe='')}/export")
         async with self._wire.stream("GET", address, params=params) as response:
             target = folder / export_name(response.headers.get("content-disposition", ""))
             with target.open("wb") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -80,6 +80,37 @@ async def read_frames(
         coming.cancel()
 
 
+async def read_pyramids(
+    origin: Origin, pack: str, index: SeriesIndex, numbers: Sequence[int]
+) -> AsyncIterator[list[Frame]]:
+    """Some frames in the order of their numbers, each at all of its levels, full resolution first. The bytes
+    of a frame are fetched once, those of several frames together; bytes held at once are bounded."""
+
+    def decoder(number: int) -> Callable[[Held], list[Frame]]:
+        return lambda held: [
+            LevelReader(index, held.cut, level, near=True).frame(number) for level in range(index.levels)
+        ]
+
+    for batch in _batched(index, numbers):
+        pieces = {number: pieces_of_index(index, 0, number, number + 1) for number in batch}
+        spans = sorted(span for several in pieces.values() for span in several)
+        held = Held(spans, await origin.read(pack, spans))
+        for number, own in pieces.items():
+            yield await _decoded(origin, pack, index, own, decoder(number), held)
+
+
+def _batched(index: SeriesIndex, numbers: Sequence[int]) -> Iterator[list[int]]:
+    sizes = index.lengths.sum(axis=0, dtype=np.int64)
+    batch: list[int] = []
+    for number in sorted(numbers):
+        if batch and int(sizes[[*batch, number]].sum()) > _BATCH_BYTES:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
+
+
 async def _decoded(
     origin: Origin,
     pack: str,
@@ -118,14 +149,13 @@ def damaged(index: SeriesIndex, held: Held, spans: Sequence[Span]) -> list[Span]
 def _batches(index: SeriesIndex, level: int, start: int, stop: int) -> list[Span]:
     """Runs of frames of about a batch's bytes: whole blocks where they fit, whose pieces a cache has."""
     sizes = index.lengths[: index.parts_at(level)].sum(axis=0, dtype=np.int64)
-    runs: list[Span] = []
-    size = 0
-    for first in range(start, stop, 1):
-        fits = runs and size + sizes[first] <= _BATCH_BYTES
-        if fits:
-            runs[-1] = (runs[-1][0], first + 1)
-            size += int(sizes[first])
-        else:
-            runs.append((first, first + 1))
-            size = int(sizes[first])
+    runs = []
+    while start < stop:
+        ends = np.cumsum(sizes[start:stop])
+        end = start + max(1, int(np.searchsorted(ends, _BATCH_BYTES, side="right")))
+        block = end // index.block_frames * index.block_frames
+        if start < block < end < stop:
+            end = block
+        runs.append((start, end))
+        start = end
     return runs

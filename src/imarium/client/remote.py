@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 
 import httpx
 
@@ -14,6 +15,8 @@ from imarium.pack import Held, Span
 
 _RANGES_AT_ONCE = 256
 """As many ranges as a server answers at once."""
+_SILENCE_SECONDS = 30.0
+"""Without a byte, after which an answer counts as cut."""
 _REQUEST_BYTES = 32 << 20
 """More are several requests at the same time, each of which goes on by itself when it is cut."""
 _WORTHWHILE_BYTES = 1 << 16
@@ -25,18 +28,20 @@ class _Gap:
 
     def __init__(self, start: int, stop: int) -> None:
         self.start, self.stop = start, stop
-        self.content = bytearray()
-
-    @property
-    def at(self) -> int:
+        self.at = start
         """The first byte that is missing."""
-        return self.start + len(self.content)
+        self.spans: list[Span] = []
+        self.pieces: list[memoryview] = []
+        """What came; not joined, so that it is copied once."""
 
     def take(self, position: int, chunk: memoryview) -> None:
         """Bytes of the pack from a position on: those that come next here are kept."""
         begin, end = self.at - position, self.stop - position
         if 0 <= begin < len(chunk):
-            self.content += chunk[begin:end]
+            piece = chunk[begin:end]
+            self.spans.append((self.at, self.at + len(piece)))
+            self.pieces.append(piece)
+            self.at += len(piece)
 
 
 class HttpOrigin:
@@ -58,11 +63,13 @@ class HttpOrigin:
 
     async def read(self, pack: str, spans: Sequence[Span]) -> list[bytes]:
         """See `Origin.read`."""
-        gaps = [gap for span in joined(spans) for gap in _gaps(*span)]
-        # Object stores answer one range a request.
-        most = 1 if pack in self._addresses else _RANGES_AT_ONCE
-        await together(self._fill(pack, group) for group in _groups(gaps, most))
-        held = Held([(gap.start, gap.stop) for gap in gaps], [bytes(gap.content) for gap in gaps])
+        requests = requests_for(spans, presigned=pack in self._addresses)
+        groups = [[_Gap(*span) for span in request] for request in requests]
+        await together(self._fill(pack, group) for group in groups)
+        gaps = [gap for group in groups for gap in group]
+        held = Held(
+            [span for gap in gaps for span in gap.spans], [piece for gap in gaps for piece in gap.pieces]
+        )
         return cut(held, spans)
 
     async def reread(self, pack: str, spans: Sequence[Span]) -> list[bytes]:
@@ -93,7 +100,9 @@ class HttpOrigin:
         headers = {"Range": f"bytes={asked}", "Accept-Encoding": "identity"}
         address = presigned or self._wire.address(f"/{pack}")
         try:
-            async with self._wire.stream("GET", address, own=presigned is None, headers=headers) as response:
+            async with self._wire.stream(
+                "GET", address, own=presigned is None, headers=headers, timeout=_SILENCE_SECONDS
+            ) as response:
                 if response.status_code != httpx.codes.PARTIAL_CONTENT:
                     raise TransportError(
                         "the server, or a proxy before it, did not answer with the ranges asked for"
@@ -110,7 +119,7 @@ class HttpOrigin:
                 ) from error
             if presigned is None or error.status != httpx.codes.FORBIDDEN:
                 raise
-            del self._addresses[pack]  # it has expired; a server has the pack too
+            self._addresses.pop(pack, None)  # it has expired; a server has the pack too
             if self._wire.url is None:
                 raise TransportError("the manifest's addresses have expired; make a new manifest") from error
             raise PassingError(error) from error
@@ -127,8 +136,7 @@ async def _receive(response: httpx.Response, gaps: Sequence[_Gap]) -> None:
             raise PassingError(error) from error
         _check_end(gaps, total)
         async for chunk in response.aiter_bytes():
-            for gap in gaps:
-                gap.take(position, memoryview(chunk))
+            _take(gaps, position, memoryview(chunk))
             position += len(chunk)
         return
     content = bytearray()
@@ -140,8 +148,15 @@ async def _receive(response: httpx.Response, gaps: Sequence[_Gap]) -> None:
         parts, _ = parts_of(boundary, content)
         for part in parts:
             _check_end(gaps, part.total)
-            for gap in gaps:
-                gap.take(part.start, view[part.offset : part.offset + part.length])
+            _take(gaps, part.start, view[part.offset : part.offset + part.length])
+
+
+def _take(gaps: Sequence[_Gap], position: int, chunk: memoryview) -> None:
+    """Bytes from a position on, to those of the ascending gaps that they reach."""
+    number = bisect_right(gaps, position, key=lambda gap: gap.stop)
+    while number < len(gaps) and gaps[number].start < position + len(chunk):
+        gaps[number].take(position, chunk)
+        number += 1
 
 
 def _check_end(gaps: Sequence[_Gap], total: int | None) -> None:
@@ -152,20 +167,20 @@ def _check_end(gaps: Sequence[_Gap], total: int | None) -> None:
         )
 
 
-def _gaps(start: int, stop: int) -> Iterator[_Gap]:
-    for first in range(start, stop, _REQUEST_BYTES):
-        yield _Gap(first, min(stop, first + _REQUEST_BYTES))
+def requests_for(spans: Sequence[Span], *, presigned: bool = False) -> list[list[Span]]:
+    """How bytes of a pack are asked for: the ranges of each request, which all go out at the same time.
 
-
-def _groups(gaps: Sequence[_Gap], most: int) -> Iterator[list[_Gap]]:
-    """What one request asks for."""
-    group: list[_Gap] = []
+    Object stores, to which `presigned` addresses lead, answer one range a request.
+    """
+    most = 1 if presigned else _RANGES_AT_ONCE
+    requests: list[list[Span]] = []
     size = 0
-    for gap in gaps:
-        if group and (len(group) == most or size + gap.stop - gap.start > _REQUEST_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(gap)
-        size += gap.stop - gap.start
-    if group:
-        yield group
+    for span in joined(spans):
+        for start in range(*span, _REQUEST_BYTES):
+            stop = min(span[1], start + _REQUEST_BYTES)
+            if not requests or len(requests[-1]) == most or size + stop - start > _REQUEST_BYTES:
+                requests.append([])
+                size = 0
+            requests[-1].append((start, stop))
+            size += stop - start
+    return requests

@@ -111,7 +111,11 @@ class ManifestListing:
         return describe_row(self._rows[uid])
 
     async def manifest(self, selection: Selection) -> Manifest:
-        """Those of a selection."""
+        """Those of a selection; raises NotFoundError for a collection that does not occur."""
+        if selection.collection is not None and all(
+            row.collection != selection.collection for row in self._rows.values()
+        ):
+            raise NotFoundError("no series of the manifest is of that collection")
         return self._manifest.filter(lambda row: meets(row, selection))
 
     async def close(self) -> None:

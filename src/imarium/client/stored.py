@@ -124,8 +124,7 @@ class BucketOrigin:
         self._obstore, self._failures = obstore, (BaseError, OSError)
         self._address, self._options = address, options
 
-    def __reduce__(self) -> Any:
-        """In another process: the same place, with connections of its own."""
+    def __reduce__(self) -> tuple[Any, ...]:
         return partial(BucketOrigin, **self._options), (self._address,)
 
     async def read(self, pack: str, spans: Sequence[Span]) -> list[bytes]:

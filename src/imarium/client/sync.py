@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,7 +20,7 @@ from imarium.model.series import Frame
 from imarium.pack import SeriesIndex
 
 if TYPE_CHECKING:
-    from imarium.manifest import Manifest
+    from imarium.manifest import Manifest, ManifestRow
 
 
 def connect(
@@ -153,6 +153,10 @@ class Client:
     def series_of(self, manifest: Manifest) -> list[RemoteSeries]:
         """The series of a manifest of this server or store. Asks nothing."""
         return [RemoteSeries(core) for core in self._core.series_of(manifest)]
+
+    def series_at(self, row: ManifestRow) -> RemoteSeries:
+        """The series of one row of such a manifest. Asks nothing."""
+        return RemoteSeries(self._core.series_at(row))
 
     def download(
         self,
@@ -319,6 +323,13 @@ class RemoteSeries:
         InvalidRequestError for frames that do not exist.
         """
         return iterate(self._core.frames(start, stop, level=level))
+
+    def pyramids(self, numbers: Sequence[int]) -> Iterator[list[Frame]]:
+        """Some frames in the order of their numbers, each at all of its levels, full resolution first.
+
+        The bytes of a frame are fetched once. Raises InvalidRequestError for frames that do not exist.
+        """
+        return iterate(self._core.pyramids(numbers))
 
     def to_nifti(
         self, level: int | None = None, *, size: Size | None = None, spacing: Spacing | None = None

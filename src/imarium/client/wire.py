@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,7 +19,8 @@ from imarium.errors import ImariumError, TransportError
 
 API = "/api/v1"
 TIMEOUT = httpx.Timeout(30.0, read=300.0)
-_CONNECTIONS = 8
+CONNECTIONS = 8
+"""Requests for bytes that a client has under way at once."""
 _PASSING = frozenset({429, 502, 503, 504})
 _LONGEST_PAUSE = 30.0
 _ATTEMPTS = 8
@@ -80,7 +80,7 @@ class Wire:
         *,
         attempts: int = _ATTEMPTS,
         first_pause: float = 0.2,
-        connections: int = _CONNECTIONS,
+        connections: int = CONNECTIONS,
     ) -> None:
         """`url` is None where all addresses are those of an object store. `attempts` is how often in a row a
         request may fail in a way that passes; `first_pause` the seconds after the first failure.
@@ -94,11 +94,12 @@ class Wire:
         if self.url is not None:
             check_address(self.url)
 
-    def __reduce__(self) -> Any:
-        """In another process: the same server, with connections of its own."""
-        return partial(
-            Wire, attempts=self._attempts, first_pause=self._first_pause, connections=self._connections
-        ), (self.url, self.token)
+    def __getstate__(self) -> dict[str, Any]:
+        """Without connections: another process makes its own."""
+        return self.__dict__ | {"_lanes": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_lanes": WeakKeyDictionary()})
 
     def patience(self, attempts: int | None = None) -> Patience:
         """For one piece of work."""
@@ -170,6 +171,8 @@ class Wire:
             if isinstance(error, httpx.UnsupportedProtocol):
                 raise TransportError("a pack's address is none of http or https") from error
             raise PassingError(unreachable(self._name if own else "the object store", error)) from error
+        except httpx.InvalidURL as error:
+            raise TransportError("a pack's address makes no sense") from error
         except httpx.HTTPError as error:
             raise unreachable(self._name if own else "the object store", error) from error
 
@@ -204,6 +207,10 @@ def parsed(url: str, response: httpx.Response) -> dict[str, Any]:
 def unreachable(url: str, error: httpx.HTTPError) -> TransportError:
     """For a server that does not answer, or stops in the middle."""
     kind = type(error).__name__
+    if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+        return TransportError(
+            f"{url} broke off before all was sent ({kind}); its log may say why, or try again"
+        )
     hint = "; is `imarium serve` running there?" if "://" in url else ""
     return TransportError(f"{url} cannot be reached ({kind}){hint}")
 

@@ -23,8 +23,13 @@ SMALLEST_SIDE = 16
 MOST_DECOMPOSITIONS = 5
 PARAMS_BYTES = 16
 _LEAST_WHOLE_PIXELS, _WHOLE_SHARE = 1 << 10, 0.9
-"""What no lane holds well (label maps of many colours) is kept as JPEG XL if it is worth it: frames of so
-many values, and smaller by a tenth."""
+"""What no lane holds well (label maps that are noise, or samples apart) is kept as JPEG XL if it is worth it:
+frames of so many values, and smaller by a tenth."""
+_LEAST_PIXELS, _MARGIN = 64, 1.01
+"""What is larger than its source by more than a hundredth is kept as whatever is smallest; specks are not."""
+_SMALL_SOURCE, _SMALL_FRAME = 1 << 15, 1 << 18
+"""A PNG of so few bytes and values is made JPEG XL if that is smaller: what a series takes in the index of
+its pack would be more than the 2 % by which a source may grow."""
 _MOST_PATCH_VALUES, _PATCH_SHARE = 32, 0.9
 """What makes a picture one of patches: at most so many values, and so many pixels inside patches."""
 DIGEST_BYTES = 32
@@ -79,12 +84,11 @@ def pixel_digest(frame: Frame) -> bytes:
 def choose_lane(series: Series, decompositions: int) -> Lane:
     """The lane that frames of a series are meant for; a frame may turn out to need another."""
     dtype = np.dtype(series.dtype)
-    if series.samples == 1:
-        if series.label_map or dtype.kind == "b":
-            return Lane.LABELS
-        if dtype.kind in "fc":
-            return Lane.FLOAT if dtype.kind == "f" else Lane.COMPLEX
-    if series.label_map or dtype.kind not in "iu" or decompositions == 0 or series.samples == 2:
+    if series.label_map or dtype.kind == "b":
+        return Lane.LABELS
+    if series.samples == 1 and dtype.kind in "fc":
+        return Lane.FLOAT if dtype.kind == "f" else Lane.COMPLEX
+    if dtype.kind not in "iu" or decompositions == 0 or series.samples == 2:
         return Lane.POLYPHASE
     return Lane.HTJ2K
 
@@ -99,6 +103,16 @@ _REASONS: Mapping[int, str] = {
     Lane.LABELS: "labels, which a wavelet would mix",
     Lane.SOURCE: "a codestream of another codec, which is smaller",
 }
+
+
+def known_lane(number: int) -> Lane:
+    """A lane by the number that packs have for it; raises IntegrityError for one of a later version."""
+    try:
+        return Lane(number)
+    except ValueError as error:
+        raise IntegrityError(
+            f"lane {number} is unknown to this version of Imarium; upgrade to read it"
+        ) from error
 
 
 def lane_reason(lane: int) -> str:
@@ -127,24 +141,41 @@ def encode_frame(
     """Encode one frame, decode it again and compare.
 
     A frame that the lane of its series cannot hold exactly goes to the polyphase lane. `codestream`, from
-    which the frame was decoded, is kept instead if it is smaller; JPEG XL is made where the frame would take
-    more than `budget` bytes. Raises IntegrityError if no lane returns the same values.
+    which the frame was decoded, is kept instead if it is smaller; something smaller is made, slowly, where
+    the frame would take more than `budget` bytes. Raises IntegrityError if no lane returns the same values.
     """
     digest = pixel_digest(frame)
     if tier is Tier.ARCHIVE and not series.label_map and (made := source.archive(frame)) is not None:
         return _whole(*made, digest, decompositions)
     encoded = _encode_pixels(frame, series, decompositions, digest)
     size = sum(map(len, encoded.parts))
-    if codestream is not None and size > len(codestream.data) and frame.dtype.kind in "iu":
-        params = source.keep(frame, codestream, series.bits_stored)
-        if params is not None:
-            return _whole(params, codestream.data, digest, decompositions)
-    large = budget is not None and size > budget
-    if (large or encoded.lane is Lane.POLYPHASE) and frame.size >= _LEAST_WHOLE_PIXELS:
+    if codestream is not None and size > len(codestream.data):
+        kept = _kept(frame, codestream, series)
+        if kept is not None:
+            return _whole(*kept, digest, decompositions)
+        budget = len(codestream.data) if budget is None else budget
+    unfit = encoded.lane is Lane.POLYPHASE or (
+        encoded.lane is Lane.LABELS and labels.is_apart(encoded.params)
+    )
+    made, limit = None, float(size)
+    if budget is not None and size > _MARGIN * budget and frame.size >= _LEAST_PIXELS:
+        made = source.smallest(frame, budget)
+    elif unfit and frame.size >= _LEAST_WHOLE_PIXELS:
+        made, limit = source.archive(frame), _WHOLE_SHARE * size
+    return _whole(*made, digest, decompositions) if made and len(made[1]) < limit else encoded
+
+
+def _kept(frame: Frame, codestream: SourceCodestream, series: Series) -> tuple[bytes, bytes] | None:
+    """(params, codestream) of the source, or of JPEG XL for a small PNG; None if it is not the frame."""
+    params = source.keep(frame, codestream, series.bits_stored) if frame.dtype.kind in "iu" else None
+    if params is None:
+        return None
+    small = len(codestream.data) <= _SMALL_SOURCE and frame.size <= _SMALL_FRAME
+    if small and codestream.codec == "png" and series.frames == 1:
         made = source.archive(frame)
-        if made is not None and len(made[1]) < _WHOLE_SHARE * size:
-            return _whole(*made, digest, decompositions)
-    return encoded
+        if made is not None and len(made[1]) < len(codestream.data):
+            return made
+    return params, codestream.data
 
 
 def _whole(params: bytes, data: bytes, digest: bytes, decompositions: int) -> EncodedFrame:
@@ -191,20 +222,21 @@ def _base(low: int, high: int) -> int:
 
 
 def _encode_like_labels(frame: Frame, series: Series, decompositions: int) -> _Encoded | None:
-    """Masks and label maps whose source does not say so: few values, in patches."""
-    if frame.ndim != 2 or not _in_patches(frame):
-        return None
-    return _encode_labels(frame, series, decompositions)
+    """Masks and label maps whose source does not say so: few values, or colours, in patches."""
+    return _encode_labels(frame, series, decompositions) if _in_patches(frame) else None
 
 
 def _in_patches(frame: Frame) -> bool:
     """Few different values, and most pixels like both the one before and the one above. A row from the middle
     tells of most pictures that they are nothing of the kind."""
-    bits = frame.view(f"u{frame.dtype.itemsize}")
-    row = bits[len(bits) // 2]
-    if len(set(row[:: max(1, row.size // 64)].tolist())) > _MOST_PATCH_VALUES:
+    middle = len(frame) // 2
+    row = labels.as_one(frame[middle : middle + 1])
+    if row is None or len(set(row[0, :: max(1, row.size // 64)].tolist())) > _MOST_PATCH_VALUES:
         return False
     if np.unique(row).size > _MOST_PATCH_VALUES:
+        return False
+    bits = labels.as_one(frame)
+    if bits is None:
         return False
     same = (bits[1:, 1:] == bits[:-1, 1:]) & (bits[1:, 1:] == bits[1:, :-1])
     if np.count_nonzero(same) < _PATCH_SHARE * same.size:
@@ -213,8 +245,11 @@ def _in_patches(frame: Frame) -> bool:
 
 
 def _encode_labels(frame: Frame, _series: Series, decompositions: int) -> _Encoded | None:
-    parts = labels.encode(frame, decompositions)
-    return None if parts is None else (Lane.LABELS, bytes(PARAMS_BYTES), parts)
+    found = labels.encode(frame, decompositions)
+    if found is None:
+        return None
+    params, parts = found
+    return Lane.LABELS, params.ljust(PARAMS_BYTES, b"\0"), parts
 
 
 def _encode_affine(frame: Frame, _series: Series, decompositions: int) -> _Encoded | None:
@@ -272,7 +307,7 @@ _ROADS: Mapping[Lane, tuple[Callable[[Frame, Series, int], _Encoded | None], ...
     Lane.FLOAT: (_encode_like_labels, _encode_affine, _encode_ranked, _encode_float),
     Lane.COMPLEX: (_encode_complex, _encode_polyphase),
     Lane.LABELS: (_encode_labels, _encode_polyphase),
-    Lane.POLYPHASE: (_encode_polyphase,),
+    Lane.POLYPHASE: (_encode_like_labels, _encode_polyphase),
 }
 """What is tried, in this order, for frames that are meant for a lane."""
 
@@ -291,6 +326,7 @@ def decode_frame(
     `series` holds the facts at full resolution. `out` (C-contiguous, the level's shape, the series' dtype)
     takes the values without a copy where the lane allows it. Raises IntegrityError if the parts are damaged.
     """
+    lane = known_lane(lane)
     dtype = np.dtype(series.dtype)
     rows, columns = level_shape(series.rows, series.columns, level)
     shape = (rows, columns, *series.frame_shape[2:])
@@ -303,7 +339,7 @@ def decode_frame(
     elif lane == Lane.POLYPHASE:
         frame = polyphase.decode(parts, decompositions, series.frame_shape, dtype)
     elif lane == Lane.LABELS:
-        frame = labels.decode(parts, decompositions, series.frame_shape, dtype)
+        frame = labels.decode(params, parts, decompositions, series.frame_shape, dtype)
     elif lane == Lane.AFFINE:
         scaling = lattice.unpack_affine(parts[0])
         steps = _decode_part_of(params, parts, lattice.AFFINE_BYTES, level)
@@ -313,22 +349,15 @@ def decode_frame(
         frame = table[np.clip(_decode_part_of(params, parts, start, level), 0, table.size - 1)]
     elif lane == Lane.SOURCE:
         whole = source.decode(params, parts[0], series.frame_shape, dtype)
-        frame = _nearest(whole, level) if series.label_map else source.at_level(whole, level)
-    elif lane == Lane.COMPLEX:
-        frame = _decode_complex(parts, series, decompositions, level)
+        frame = source.at_level(whole, level, nearest=series.label_map)
     else:
-        raise IntegrityError(f"lane {lane} is unknown to this version of Imarium; upgrade to read it")
+        frame = _decode_complex(parts, series, decompositions, level)
     if frame.shape != shape:
         raise IntegrityError(f"a stored frame decodes to {frame.shape} where {shape} was expected")
     if out is None or frame is out:
         return frame
     out[...] = frame
     return out
-
-
-def _nearest(frame: Frame, level: int) -> Frame:
-    """Every 2^k-th row and column: labels are not mixed."""
-    return np.ascontiguousarray(frame[:: 1 << level, :: 1 << level])
 
 
 def _decode_htj2k(
@@ -408,39 +437,53 @@ def _decode_complex(parts: Sequence[bytes], series: Series, decompositions: int,
     return frame
 
 
+def stays_encoded(stored: Series, series: Series) -> bool:
+    """Whether frames that were encoded as `stored` says decode to the same, at every level, as `series` says.
+
+    Besides, both must have the same number of decompositions.
+    """
+    facts = [(one.frame_shape, one.dtype, one.photometric, one.label_map) for one in (stored, series)]
+    return facts[0] == facts[1]
+
+
 def encode_frames(
-    frames: Iterable[Frame],
+    frames: Iterable[Frame | EncodedFrame],
     series: Series,
     decompositions: int,
     threads: int,
     *,
     codestream: Callable[[int], SourceCodestream | None] | None = None,
     tier: Tier = Tier.FAST,
-    budget: float | None = None,
+    budget: Callable[[int], float | None] | None = None,
 ) -> Iterator[EncodedFrame]:
     """Encode and verify frames in order on several threads; holds at most two frames a thread.
 
+    Frames that are encoded already pass through as they are: the caller answers for them (`stays_encoded`).
     `codestream` gives the compressed frame of the source, by number, where there is one; it is asked from
-    the threads. `budget` is what a frame may take before something smaller is tried, however slow: the bytes
-    of its source. Raises IntegrityError if a frame's shape or type is not the series', or their number
-    differs.
+    the threads, as is `budget`: the bytes that a frame may take before something smaller is tried, however
+    slow, which are those of its source. Raises IntegrityError if a frame's shape or type is not the series',
+    or their number differs.
     """
     count = 0
     dtype, shape = np.dtype(series.dtype), series.frame_shape
 
     def encode(frame: Frame, number: int) -> EncodedFrame:
         kept = None if codestream is None else codestream(number)
-        return encode_frame(frame, series, decompositions, kept, tier, budget)
+        most = None if budget is None else budget(number)
+        return encode_frame(frame, series, decompositions, kept, tier, most)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
         pending: deque[Future[EncodedFrame]] = deque()
         try:
             for frame in frames:
-                if frame.shape != shape or frame.dtype != dtype:
+                if isinstance(frame, EncodedFrame):
+                    pending.append(_done(frame))
+                elif frame.shape != shape or frame.dtype != dtype:
                     raise IntegrityError(
                         f"frame {count} is {frame.dtype.name} {frame.shape}, the series {dtype.name} {shape}"
                     )
-                pending.append(pool.submit(encode, frame, count))
+                else:
+                    pending.append(pool.submit(encode, frame, count))
                 count += 1
                 if len(pending) >= 2 * threads:
                     yield pending.popleft().result()
@@ -451,3 +494,10 @@ def encode_frames(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _done(frame: EncodedFrame) -> Future[EncodedFrame]:
+    """What a task would have given that had nothing to do."""
+    future: Future[EncodedFrame] = Future()
+    future.set_result(frame)
+    return future

@@ -3,364 +3,315 @@
 Level k is every 2^k-th row and column, as in the polyphase lane: no value is ever mixed with another. What a
 level adds is predicted from what is known on all sides, since smaller levels are known everywhere: almost
 every pixel has the label that its neighbours agree on, and only the others cost anything.
+
+Encoder and decoder take the same steps: a coder is given each decision and returns it, and a decoder does not
+look at what it is given. docs/design/pack-format.md defines the lane to the bit.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imarium.codec.rangecoder import HALF, Decoder, Encoder
+from imarium.codec import labels_v0, neighbours
+from imarium.codec.neighbours import NOWHERE, PHASES, Ranks
+from imarium.codec.rangecoder import HALF, Coder, Decoder, Encoder, start
 from imarium.errors import IntegrityError
 from imarium.model import level_shape
 
-MOST_LABELS = 256
+TOGETHER, APART = b"\1\0", b"\1\1"
+"""How `params` begin: the version of the lane, and whether each sample of a pixel is coded on its own."""
+
+_MOST_LABELS = NOWHERE
 _MOST_BASE_PIXELS = 1 << 14
-_MOST_UNSURE = 0.3
-"""Share of pixels whose neighbours disagree beyond which this is no label map worth the time."""
+_MOST_UNSURE = 0.5, 1 << 14
+"""Share and number of pixels whose neighbours disagree beyond which this is no label map worth the time."""
+_MOST_BYTES = 8
+"""Of a value in the table."""
+_NOTHING = b"\0"
+"""In place of an empty first part: every frame has a byte, so that there is something to ask for."""
+_LONGEST_GAP = 32
+"""In bits."""
 
-_NOWHERE = -1
-_PAD = 3
-_PHASES = ((1, 1), (0, 1), (1, 0))
-"""Odd or even (row, column) of the pixels that a level adds, in the order in which they are coded."""
-_NEAR = (
-    ((-1, -1), (-1, 1), (1, -1), (1, 1)),
-    ((0, -1), (0, 1), (-1, 0), (1, 0)),
-    ((0, -1), (0, 1), (-1, 0), (1, 0)),
-)
-_FAR = (
-    ((-3, -1), (-3, 1), (3, -1), (3, 1), (-1, -3), (1, -3), (-1, 3), (1, 3)),
-    ((-2, -1), (-2, 1), (2, -1), (2, 1), (-1, -2), (1, -2), (-1, 2), (1, 2)),
-    ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -2), (1, -2), (-1, 2), (1, 2)),
-)
-"""For each phase: where the neighbours lie that are known by then, near ones and far ones."""
-
-_AGREEMENT = (0, 0, 1, 1, 1, 2, 2, 3, 3)
-"""By how many of the eight far neighbours have the first guess."""
-_CLASSES = 3 * 5 * 5 * 4
-_GAP_CONTEXTS = 40
+# Probabilities to start from, in label maps of organs and tissues; each frame learns its own.
+_THIRD = 0.85
+"""How often the third guess is right if the others are not."""
+_LEFT = (0.59, 0.46, 0.42, 0.41, 0.65, 0.92, 0.81, 0.993)
+"""In the smallest level: how often a pixel is like the one before it, by which neighbours are alike."""
+_UP = 0.6
+"""And how often else like the one above it."""
+_SURPRISE = (0.97, 0.5)
+"""How often no pixel is a surprise where all neighbours agree, and how often one that was is the last."""
+_NO_BYTE = 0.75
+"""How often a value in the table needs no further byte."""
 
 
-_HIT = {
-    (1, 1): (0.27, 0.27, 0.27, 0.27),
-    (2, 0): (0.97, 0.97, 0.97, 0.97),
-    (2, 1): (0.75, 0.56, 0.4, 0.29),
-    (2, 2): (0.45, 0.46, 0.62, 0.4),
-    (3, 0): (0.98, 0.98, 0.98, 0.98),
-    (3, 1): (0.84, 0.95, 0.95, 0.82),
-    (4, 0): (0.91, 0.988, 0.997, 0.998),
-}
-_SECOND = {
-    (1, 1): (0.36, 0.36, 0.36, 0.36),
-    (2, 1): (0.48, 0.48, 0.48, 0.48),
-    (2, 2): (0.9, 0.96, 0.98, 0.99),
-    (3, 1): (0.76, 0.86, 0.92, 0.97),
-}
-"""How often the first guess was right, and else the second, by near votes for each and by agreement of the
-far neighbours, in label maps of organs and tissues. Where to start from; each frame learns its own."""
+class _Plane:
+    """What encoder and decoder know of one picture of labels: all of a frame, or a sample of its pixels.
 
-
-def _start(shares: Mapping[tuple[int, int], tuple[float, ...]]) -> list[int]:
-    unknown = (0.5,) * 4
-    return [
-        round(2048 * share)
-        for _ in range(3)
-        for most in range(5)
-        for following in range(5)
-        for share in shares.get((most, following), unknown)
-    ]
-
-
-class _Contexts:
-    """Probabilities that are learned while a frame is coded, from part to part."""
+    The probabilities are learned from part to part.
+    """
 
     def __init__(self) -> None:
-        self.hit = _start(_HIT)
-        self.second = _start(_SECOND)
-        self.label = [HALF] * MOST_LABELS
-        self.gap = [HALF] * (3 * _GAP_CONTEXTS)
-        self.base = [HALF] * 8
+        self.labels = 1
+        self.grid: Ranks = np.zeros((0, 0), np.uint16)
+        """The level that was coded last."""
+        self.unsure = 0
+        """How many pixels had neighbours that disagree."""
+        self._size = start(_NO_BYTE) * (_MOST_BYTES + 1)
+        self._more = [HALF] * 2
+        self._label: list[int] = []
+        self._left = start(*_LEFT)
+        self._up = start(_UP) * 4
+        self._hit = start(*neighbours.FIRST_RIGHT)
+        self._second = start(*neighbours.SECOND_RIGHT)
+        self._third = start(_THIRD) * len(PHASES)
+        self._surprise = start(*_SURPRISE) * len(PHASES)
+        self._gap = [HALF] * (len(PHASES) * _LONGEST_GAP)
+
+    def code_table(self, coder: Coder, size: int, table: Sequence[int] = ()) -> list[int]:
+        """The values, of `size` bytes, ascending: by how much each is larger than it must be."""
+        found: list[int] = []
+        least, more = 0, 1
+        while more:
+            over = table[len(found)] - least if table else 0
+            count = 0
+            while coder.bit(self._size, count, over >> 8 * count > 0):
+                count += 1
+                if count > size:
+                    raise IntegrityError("a stored table of labels is damaged")
+            value = least + coder.bits(8 * count, over)
+            if len(found) == _MOST_LABELS or value >> 8 * size:
+                raise IntegrityError("a stored table of labels is damaged")
+            found.append(value)
+            least = value + 1
+            more = coder.bit(self._more, len(found) > 1, len(found) < len(table))
+        self.labels = len(found)
+        self._label = [HALF] * (1 << (self.labels - 1).bit_length())
+        return found
+
+    def code_base(self, coder: Coder, shape: tuple[int, int], wanted: Ranks | None = None) -> None:
+        """The smallest level, in rows."""
+        self.grid = np.zeros(shape, np.uint16)
+        if self.labels == 1:
+            return
+        bit, columns = coder.bit, shape[1]
+        above = [0] * (columns + 1)
+        for row in range(shape[0]):
+            values: list[int] = []
+            left = corner = above[0]
+            for column, value in enumerate(above[:columns] if wanted is None else wanted[row].tolist()):
+                up, right = above[column], above[column + 1]
+                context = (up == left) << 2 | (corner == left) << 1 | (right == up)
+                if not bit(self._left, context, value != left):
+                    found = left
+                elif up != left and not bit(self._up, context, value != up):
+                    found = up
+                else:
+                    found = self._code_label(coder, value)
+                values.append(found)
+                left, corner = found, up
+            self.grid[row] = values
+            above = [*values, values[-1]]
+
+    def code_level(
+        self, coder: Coder, shape: tuple[int, int], wanted: Ranks | None = None, most_unsure: float = np.inf
+    ) -> None:
+        """What a level of (rows, columns) `shape` adds to the next smaller one.
+
+        Goes no further where more than `most_unsure` pixels have neighbours that disagree.
+        """
+        if self.labels == 1:
+            self.grid = np.zeros(shape, np.uint16)
+            return
+        known = neighbours.padded(shape, self.grid)
+        for phase, (row, column) in enumerate(PHASES):
+            guess = neighbours.guess(known, phase)
+            self.unsure += guess.unsure.size
+            if self.unsure > most_unsure:
+                return
+            values = guess.first.reshape(-1)
+            truth = values.copy() if wanted is None else wanted[row::2, column::2].reshape(-1)
+            self._code_surprises(coder, phase, values, truth, guess.sure)
+            self._code_others(coder, phase, values, truth, guess)
+            neighbours.beside(known, phase)[...] = guess.first
+        self.grid = neighbours.inside(known)
+
+    def _code_surprises(
+        self, coder: Coder, phase: int, values: Ranks, truth: Ranks, sure: NDArray[np.intp]
+    ) -> None:
+        """Where all neighbours agree and are wrong: put into `values`."""
+        places = np.flatnonzero(values[sure] != truth[sure]).tolist()
+        place = number = 0
+        while place < sure.size and coder.bit(self._surprise, 2 * phase + (number > 0), number < len(places)):
+            place += self._code_gap(coder, phase, places[number] - place if places else 0)
+            if place >= sure.size:
+                raise IntegrityError("a stored part of labels is damaged")
+            values[sure[place]] = self._code_label(coder, int(truth[sure[place]]))
+            place, number = place + 1, number + 1
+
+    def _code_others(
+        self, coder: Coder, phase: int, values: Ranks, truth: Ranks, guess: neighbours.Guess
+    ) -> None:
+        """Where neighbours disagree: put into `values`."""
+        bit, found = coder.bit, []
+        for context, value, first, second, third in zip(
+            guess.context.tolist(),
+            truth[guess.unsure].tolist(),
+            values[guess.unsure].tolist(),
+            guess.second.tolist(),
+            guess.third.tolist(),
+            strict=True,
+        ):
+            if not bit(self._hit, context, value != first):
+                found.append(first)
+            elif second != NOWHERE and not bit(self._second, context, value != second):
+                found.append(second)
+            elif third != NOWHERE and not bit(self._third, phase, value != third):
+                found.append(third)
+            else:
+                found.append(self._code_label(coder, value))
+        values[guess.unsure] = found
+
+    def _code_label(self, coder: Coder, label: int) -> int:
+        node, count = 1, (self.labels - 1).bit_length()
+        for place in range(count - 1, -1, -1):
+            node = node << 1 | coder.bit(self._label, node, label >> place & 1)
+        found = node - (1 << count)
+        if found >= self.labels:
+            raise IntegrityError("a stored label is not in its frame's table")
+        return found
+
+    def _code_gap(self, coder: Coder, phase: int, gap: int) -> int:
+        """A number from 0: the length of `gap + 1` in unary, then its other bits."""
+        context, length = phase * _LONGEST_GAP, 0
+        while coder.bit(self._gap, context + length, (gap + 1) >> (length + 1) > 0):
+            length += 1
+            if length == _LONGEST_GAP:
+                raise IntegrityError("a stored part of labels is damaged")
+        return (1 << length | coder.bits(length, gap + 1)) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Guess:
-    """What the neighbours say of the pixels of one phase; all arrays are (rows, columns) of the phase."""
+def encode(frame: NDArray[Any], decompositions: int) -> tuple[bytes, tuple[bytes, ...]] | None:
+    """The beginning of `params`, and `decompositions + 1` parts, smallest level first.
 
-    rows: NDArray[np.intp]
-    columns: NDArray[np.intp]
-    first: NDArray[np.int16]
-    """The label that most near neighbours have."""
-    second: NDArray[np.int16]
-    """The next, or nowhere."""
-    context: NDArray[np.int32]
-    sure: NDArray[np.bool_]
-    """All neighbours agree."""
-
-
-def _guess(known: NDArray[np.int16], phase: int, shape: tuple[int, int]) -> _Guess:
-    """`known` is the level's grid of (rows, columns) `shape`, padded, with what is not known yet unset."""
-    row, column = _PHASES[phase]
-    rows = np.arange(row, shape[0], 2) + _PAD
-    columns = np.arange(column, shape[1], 2) + _PAD
-
-    def at(offsets: Sequence[tuple[int, int]]) -> NDArray[np.int16]:
-        return np.stack([known[np.ix_(rows + down, columns + right)] for down, right in offsets])
-
-    near, far = at(_NEAR[phase]), at(_FAR[phase])
-    there = near != _NOWHERE
-    votes = np.zeros(near.shape, np.int8)
-    for one in range(4):
-        for other in range(4):
-            votes[one] += (near[one] == near[other]) & there[other]
-    votes[~there] = 0
-    best = votes.argmax(axis=0)[None]
-    first = np.take_along_axis(near, best, 0)[0]
-    most = np.take_along_axis(votes, best, 0)[0]
-    votes[near == first] = 0
-    best = votes.argmax(axis=0)[None]
-    next_most = np.take_along_axis(votes, best, 0)[0]
-    second = np.where(next_most > 0, np.take_along_axis(near, best, 0)[0], np.int16(_NOWHERE))
-    agreeing = (far == first).sum(axis=0)
-    sure = (next_most == 0) & (most > 0) & (agreeing == (far != _NOWHERE).sum(axis=0))
-    context = (phase * 5 + most.astype(np.int32)) * 5 + next_most
-    context = context * 4 + np.asarray(_AGREEMENT, np.int32)[agreeing]
-    return _Guess(rows, columns, first, second, context, sure)
-
-
-def encode(frame: NDArray[Any], decompositions: int) -> tuple[bytes, ...] | None:
-    """`decompositions + 1` parts, smallest level first; None if the frame is not worth it in this lane.
-
-    Any type; not more than 256 distinct values (told apart by their bits, so that NaN is a value).
+    Any numbers, told apart by their bits, so that NaN is a value. None if the frame is not worth it in this
+    lane, for one because it has more than 65,535 distinct values. Pixels of several samples are one value or
+    as many, whichever takes fewer bytes.
     """
-    if frame.ndim != 2 or frame.dtype.kind not in "biuf":
+    found = []
+    if (together := as_one(frame)) is not None:
+        found.append((TOGETHER, _encode([together], decompositions)))
+    if frame.ndim > 2:
+        apart = [as_one(np.ascontiguousarray(frame[..., sample])) for sample in range(frame.shape[2])]
+        found.append((APART, _encode([bits for bits in apart if bits is not None], decompositions)))
+    worth = [(sum(map(len, parts)), begin, parts) for begin, parts in found if parts is not None]
+    return min(worth)[1:] if worth else None
+
+
+def is_apart(params: bytes) -> bool:
+    """Whether each sample is coded on its own: what seems a picture of labels may be none."""
+    return params.startswith(APART)
+
+
+def as_one(frame: NDArray[Any]) -> NDArray[Any] | None:
+    """(rows, columns) of the bits of each pixel as an unsigned integer, those of its first sample lowest.
+
+    None if they are more than 64, or of complex numbers.
+    """
+    if frame.dtype.kind not in "biuf":
         return None
-    bits = frame.view(f"u{frame.dtype.itemsize}")
-    table = _distinct(bits)
-    if table is None:
+    if frame.ndim == 2:
+        return frame.view(f"u{frame.dtype.itemsize}")
+    size = frame.shape[2] * frame.dtype.itemsize
+    if size > _MOST_BYTES:
         return None
-    ranks = np.searchsorted(table, bits).astype(np.int16)
+    little = np.ascontiguousarray(frame, frame.dtype.newbyteorder("<"))
+    wide = np.zeros((*frame.shape[:2], _MOST_BYTES), np.uint8)
+    wide[..., :size] = little.view(np.uint8).reshape(*frame.shape[:2], size)
+    return wide.view("<u8")[..., 0]
+
+
+def _encode(pictures: Sequence[NDArray[Any]], decompositions: int) -> tuple[bytes, ...] | None:
     step = 1 << decompositions
-    base = ranks[::step, ::step]
-    if base.size > _MOST_BASE_PIXELS:
+    rows, columns = (-(-length // step) for length in pictures[0].shape) if pictures else (0, 0)
+    if not 0 < rows * columns * len(pictures) <= _MOST_BASE_PIXELS:
         return None
-    header = struct.pack("<H", len(table)) + table.astype(table.dtype.newbyteorder("<")).tobytes()
-    if len(table) == 1:
-        return (header, *[b""] * decompositions)
-    contexts = _Contexts()
-    parts = [header + _encode_base(base, contexts, len(table))]
-    for level in range(decompositions - 1, -1, -1):
-        part = _encode_level(ranks[:: 1 << level, :: 1 << level], contexts, len(table))
-        if part is None:
+    tables = [_distinct(bits) for bits in pictures]
+    coder, planes, ranks = Encoder(), [], []
+    for bits, table in zip(pictures, tables, strict=True):
+        if table is None:
             return None
-        parts.append(part)
+        plane = _Plane()
+        plane.code_table(coder, bits.dtype.itemsize, table.tolist())
+        ranks.append(np.searchsorted(table, bits).astype(np.uint16))
+        plane.code_base(coder, (rows, columns), ranks[-1][::step, ::step])
+        planes.append(plane)
+    parts = [coder.finish() or _NOTHING]
+    share, number = _MOST_UNSURE
+    for level in range(decompositions - 1, -1, -1):
+        coder = Encoder()
+        for plane, picture in zip(planes, ranks, strict=True):
+            wanted = picture[:: 1 << level, :: 1 << level]
+            most = share * picture.size + number
+            plane.code_level(coder, (wanted.shape[0], wanted.shape[1]), wanted, most)
+            if plane.unsure > most:
+                return None
+        parts.append(coder.finish())
     return tuple(parts)
 
 
 def _distinct(bits: NDArray[Any]) -> NDArray[Any] | None:
     """Sorted distinct values, if there are few; a few rows tell soon if there are many."""
     some = np.unique(bits[:: max(1, bits.shape[0] // 8)])
-    if some.size > MOST_LABELS:
+    if some.size > _MOST_LABELS:
         return None
     found = np.unique(bits)
-    return found if found.size <= MOST_LABELS else None
-
-
-def _encode_base(base: NDArray[np.int16], contexts: _Contexts, labels: int) -> bytes:
-    encoder = Encoder()
-    rows, columns = base.shape
-    above: list[int] = [0] * columns
-    for row in range(rows):
-        values = base[row].tolist()
-        left = above[0]
-        for column, value in enumerate(values):
-            up = above[column]
-            same = left == up
-            encoder.bit(contexts.base, same, value != left)
-            if value != left:
-                if not same:
-                    encoder.bit(contexts.base, 2, value != up)
-                if same or value != up:
-                    _encode_label(encoder, contexts, value, labels)
-            left = value
-        above = values
-    return encoder.finish()
-
-
-def _decode_base(part: bytes, shape: tuple[int, int], contexts: _Contexts, labels: int) -> NDArray[np.int16]:
-    decoder = Decoder(part)
-    rows, columns = shape
-    base = np.empty(shape, np.int16)
-    above: list[int] = [0] * columns
-    for row in range(rows):
-        values = []
-        left = above[0]
-        for column in range(columns):
-            up = above[column]
-            same = left == up
-            value = left
-            if decoder.bit(contexts.base, same):
-                if not same and not decoder.bit(contexts.base, 2):
-                    value = up
-                else:
-                    value = _decode_label(decoder, contexts, labels)
-            values.append(value)
-            left = value
-        base[row] = values
-        above = values
-    return base
-
-
-def _encode_label(encoder: Encoder, contexts: _Contexts, value: int, labels: int) -> None:
-    node = 1
-    for place in range((labels - 1).bit_length() - 1, -1, -1):
-        bit = value >> place & 1
-        encoder.bit(contexts.label, node, bit)
-        node = node << 1 | bit
-
-
-def _decode_label(decoder: Decoder, contexts: _Contexts, labels: int) -> int:
-    node, count = 1, (labels - 1).bit_length()
-    for _ in range(count):
-        node = node << 1 | decoder.bit(contexts.label, node)
-    value = node - (1 << count)
-    if value >= labels:
-        raise IntegrityError("a stored label is not in its frame's table")
-    return value
-
-
-def _encode_gap(encoder: Encoder, probabilities: list[int], phase: int, gap: int) -> None:
-    """A number from 0: the length of `gap + 1` in unary, then its other bits."""
-    length = (gap + 1).bit_length() - 1
-    start = phase * _GAP_CONTEXTS
-    for number in range(length):
-        encoder.bit(probabilities, start + number, 1)
-    encoder.bit(probabilities, start + length, 0)
-    encoder.bits(gap + 1, length)
-
-
-def _decode_gap(decoder: Decoder, probabilities: list[int], phase: int) -> int:
-    start, length = phase * _GAP_CONTEXTS, 0
-    while decoder.bit(probabilities, start + length):
-        length += 1
-        if length >= _GAP_CONTEXTS - 1:
-            raise IntegrityError("a stored part of labels is damaged")
-    return (1 << length | decoder.bits(length)) - 1
-
-
-def _padded(shape: tuple[int, int], even: NDArray[np.int16]) -> NDArray[np.int16]:
-    known = np.full((shape[0] + 2 * _PAD, shape[1] + 2 * _PAD), _NOWHERE, np.int16)
-    known[_PAD : _PAD + shape[0] : 2, _PAD : _PAD + shape[1] : 2] = even
-    return known
-
-
-def _encode_level(grid: NDArray[np.int16], contexts: _Contexts, labels: int) -> bytes | None:
-    """What a level adds to the next smaller one; empty if every pixel is as guessed."""
-    shape = (grid.shape[0], grid.shape[1])
-    known = _padded(shape, grid[::2, ::2])
-    guesses: list[tuple[_Guess, NDArray[np.int16]]] = []
-    for phase, (row, column) in enumerate(_PHASES):
-        guess, values = _guess(known, phase, shape), grid[row::2, column::2]
-        known[np.ix_(guess.rows, guess.columns)] = values
-        guesses.append((guess, values))
-    if all(np.array_equal(values, guess.first) for guess, values in guesses):
-        return b""  # nothing is coded, and so nothing is learned
-    encoder = Encoder()
-    for phase, (guess, values) in enumerate(guesses):
-        if not values.size:
-            continue
-        wrong = values != guess.first
-        unsure = ~guess.sure
-        if np.count_nonzero(unsure) > _MOST_UNSURE * values.size + 4096:
-            return None
-        places = np.flatnonzero(wrong[guess.sure])
-        gaps = np.diff(np.append(places, np.count_nonzero(guess.sure)), prepend=-1) - 1
-        found = values[guess.sure][places].tolist()
-        for number, gap in enumerate(gaps.tolist()):
-            _encode_gap(encoder, contexts.gap, phase, gap)
-            if number < len(found):
-                _encode_label(encoder, contexts, found[number], labels)
-        bit, hit, second = encoder.bit, contexts.hit, contexts.second
-        for context, value, first, other in zip(
-            guess.context[unsure].tolist(),
-            values[unsure].tolist(),
-            guess.first[unsure].tolist(),
-            guess.second[unsure].tolist(),
-            strict=True,
-        ):
-            if value == first:
-                bit(hit, context, 0)
-                continue
-            bit(hit, context, 1)
-            if other != _NOWHERE:
-                bit(second, context, value != other)
-                if value == other:
-                    continue
-            _encode_label(encoder, contexts, value, labels)
-    return encoder.finish()
-
-
-def _decode_level(
-    part: bytes, even: NDArray[np.int16], shape: tuple[int, int], contexts: _Contexts, labels: int
-) -> NDArray[np.int16]:
-    known = _padded(shape, even)
-    decoder = Decoder(part)
-    for phase in range(3):
-        guess = _guess(known, phase, shape)
-        if not guess.first.size:
-            continue
-        values = guess.first.copy()
-        if part:
-            count = int(np.count_nonzero(guess.sure))
-            sure = values[guess.sure]
-            place = _decode_gap(decoder, contexts.gap, phase)
-            while place < count:
-                sure[place] = _decode_label(decoder, contexts, labels)
-                place += 1 + _decode_gap(decoder, contexts.gap, phase)
-            values[guess.sure] = sure
-            unsure = ~guess.sure
-            bit, hit, second = decoder.bit, contexts.hit, contexts.second
-            found = []
-            for context, first, other in zip(
-                guess.context[unsure].tolist(),
-                guess.first[unsure].tolist(),
-                guess.second[unsure].tolist(),
-                strict=True,
-            ):
-                if not bit(hit, context):
-                    found.append(first)
-                elif other != _NOWHERE and not bit(second, context):
-                    found.append(other)
-                else:
-                    found.append(_decode_label(decoder, contexts, labels))
-            values[unsure] = found
-        known[np.ix_(guess.rows, guess.columns)] = values
-    return known[_PAD : _PAD + shape[0], _PAD : _PAD + shape[1]]
+    return found if found.size <= _MOST_LABELS else None
 
 
 def decode(
-    parts: Sequence[bytes], decompositions: int, frame_shape: tuple[int, ...], dtype: np.dtype[Any]
+    params: bytes,
+    parts: Sequence[bytes],
+    decompositions: int,
+    frame_shape: tuple[int, ...],
+    dtype: np.dtype[Any],
 ) -> NDArray[Any]:
-    """Decode parts 0 to n-1 to level `decompositions - n + 1`. Raises IntegrityError if they are damaged."""
-    rows, columns = frame_shape
-    bits = np.dtype(f"<u{dtype.itemsize}")
-    if len(parts[0]) < 2:
-        raise IntegrityError("a stored table of labels is cut off")
-    (labels,) = struct.unpack_from("<H", parts[0])
-    end = 2 + labels * bits.itemsize
-    if not 1 <= labels <= MOST_LABELS or len(parts[0]) < end:
+    """Decode parts 0 to n-1 to level `decompositions - n + 1`.
+
+    `frame_shape` is (rows, columns) or (rows, columns, samples) at full resolution. Raises IntegrityError if
+    the parts are damaged.
+    """
+    if params[0] == 0:
+        return labels_v0.decode(parts, decompositions, frame_shape, dtype)
+    if params[:2] not in (TOGETHER, APART):
+        raise IntegrityError(
+            "labels of this kind are unknown to this version of Imarium; upgrade to read them"
+        )
+    samples = frame_shape[2:]
+    count = int(np.prod(samples)) if is_apart(params) else 1
+    if count > 1:
+        samples = ()
+    size = dtype.itemsize * int(np.prod(samples))
+    if size > _MOST_BYTES or not parts[0]:
         raise IntegrityError("a stored table of labels is damaged")
-    table = np.frombuffer(parts[0][2:end], bits).astype(bits.newbyteorder("="))
-    level = decompositions - len(parts) + 1
-    if labels == 1:
-        return np.full(level_shape(rows, columns, level), table[0]).view(dtype)
-    contexts = _Contexts()
-    grid = _decode_base(parts[0][end:], level_shape(rows, columns, decompositions), contexts, labels)
-    for number, part in enumerate(parts[1:], start=1):
-        shape = level_shape(rows, columns, decompositions - number)
-        grid = _decode_level(part, grid, shape, contexts, labels)
-    return np.ascontiguousarray(table[grid]).view(dtype)
+    coder = Decoder(parts[0])
+    shapes = [
+        level_shape(frame_shape[0], frame_shape[1], decompositions - part) for part in range(len(parts))
+    ]
+    planes, tables = [_Plane() for _ in range(count)], []
+    for plane in planes:
+        values = plane.code_table(coder, size)
+        content = b"".join(value.to_bytes(size, "little") for value in values)
+        table = np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype)
+        tables.append(table.reshape(len(values), *samples))
+        plane.code_base(coder, shapes[0])
+    for part, shape in zip(parts[1:], shapes[1:], strict=True):
+        coder = Decoder(part)
+        for plane in planes:
+            plane.code_level(coder, shape)
+    found = [table[plane.grid] for table, plane in zip(tables, planes, strict=True)]
+    return found[0] if count == 1 else np.stack(found, axis=-1)

@@ -15,6 +15,11 @@ _TOP = 1 << 24
 _MASK = (1 << 32) - 1
 
 
+def start(*shares: float) -> list[int]:
+    """Probabilities to start from, for shares of decisions that are a zero."""
+    return [round(share * (1 << _BITS)) for share in shares]
+
+
 class Encoder:
     """Collects decisions into bytes. Probabilities are lists that encoder and decoder change alike."""
 
@@ -24,8 +29,8 @@ class Encoder:
         self._out = bytearray()
         self._used = False
 
-    def bit(self, probabilities: list[int], context: int, value: int) -> None:
-        """Code a decision; `probabilities[context]` is that of a zero, in 1/2048."""
+    def bit(self, probabilities: list[int], context: int, value: int) -> int:
+        """Code a decision and return it; `probabilities[context]` is that of a zero, in 1/2048."""
         self._used = True
         probability = probabilities[context]
         bound = (self._range >> _BITS) * probability
@@ -38,9 +43,10 @@ class Encoder:
             probabilities[context] = probability + ((2048 - probability) >> _RATE)
         while self._range < _TOP:
             self._shift()
+        return value
 
-    def bits(self, value: int, count: int) -> None:
-        """Code the lowest `count` bits of a number whose bits are as likely 0 as 1, highest first."""
+    def bits(self, count: int, value: int) -> int:
+        """Code the lowest `count` bits of a number, as likely 0 as 1 each, highest first, and return them."""
         self._used = True
         for place in range(count - 1, -1, -1):
             self._range >>= 1
@@ -48,6 +54,7 @@ class Encoder:
                 self._low += self._range
             while self._range < _TOP:
                 self._shift()
+        return value & ((1 << count) - 1)
 
     def _shift(self) -> None:
         if self._low > _MASK:
@@ -90,8 +97,8 @@ class Decoder:
         self._range = _MASK
         self._code = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
 
-    def bit(self, probabilities: list[int], context: int) -> int:
-        """The next decision."""
+    def bit(self, probabilities: list[int], context: int, _value: int = 0) -> int:
+        """The next decision, whatever is given."""
         probability = probabilities[context]
         bound = (self._range >> _BITS) * probability
         if self._code < bound:
@@ -107,8 +114,8 @@ class Decoder:
             self._shift()
         return value
 
-    def bits(self, count: int) -> int:
-        """The next `count` bits as a number."""
+    def bits(self, count: int, _value: int = 0) -> int:
+        """The next `count` bits as a number, whatever is given."""
         value = 0
         for _ in range(count):
             self._range >>= 1
@@ -129,3 +136,7 @@ class Decoder:
         self._place = place + 1
         self._code = (self._code << 8 | following) & _MASK
         self._range <<= 8
+
+
+Coder = Encoder | Decoder
+"""Takes the decisions that are to be coded and returns them, or returns those that were coded."""

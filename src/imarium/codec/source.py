@@ -1,22 +1,22 @@
 """The source lane: a whole codestream in another codec, kept or made where the wavelet would be larger.
 
-For frames that came compressed (JPEG, JPEG 2000, JPEG-LS, PNG) the source's own codestream is kept, byte for
-byte, if it is smaller than anything made from its pixels: an archive must not grow a dataset. For the
-archive tier, JPEG XL is made. Every level needs the whole codestream; levels are the reversible 5/3
-wavelet's low-pass of its pixels, as in the htj2k lane.
+For frames that came compressed (JPEG, JPEG 2000, JPEG-LS, PNG; in strips or tiles too) the source's own
+codestream is kept, byte for byte, if it is smaller than anything made from its pixels: an archive must not
+grow a dataset. For the archive tier, JPEG XL is made. Every level needs the whole codestream; levels are the
+reversible 5/3 wavelet's low-pass of its pixels, as in the htj2k lane.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from enum import IntEnum
 from typing import Any
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from imarium.codec import decoders, floats, squeeze, tiles, wavelet
+from imarium.codec.decoders import NAMES, Codec
 from imarium.errors import IntegrityError
 from imarium.model import SourceCodestream
 
@@ -26,58 +26,24 @@ PARAMS = struct.Struct("<BBB5xq")
 _ARCHIVE_EFFORT = 7
 
 
-class Codec(IntEnum):
-    """Codecs whose codestreams are kept; the numbers are those of docs/design/pack-format.md."""
-
-    JPEG = 1
-    JPEG_2000 = 2
-    JPEG_LS = 3
-    JPEG_XL = 4
-    PNG = 5
-    HTJ2K = 6
-
-
-NAMES = {
-    "jpeg": Codec.JPEG,
-    "jpeg2000": Codec.JPEG_2000,
-    "jpegls": Codec.JPEG_LS,
-    "png": Codec.PNG,
-    "htj2k": Codec.HTJ2K,
-}
-"""Codecs by the names that readers give them (`SourceCodestream.codec`)."""
-
-_Decoder = Callable[[bytes], NDArray[Any]]
-
-_DECODERS: dict[Codec, tuple[_Decoder, ...]] = {
-    Codec.JPEG: (
-        lambda data: imagecodecs.jpeg8_decode(data),
-        lambda data: imagecodecs.jpeg8_decode(data, colorspace="YCBCR", outcolorspace="YCBCR"),
-        lambda data: imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB"),
-    ),
-    Codec.JPEG_2000: (lambda data: imagecodecs.jpeg2k_decode(data, planar=False),),
-    Codec.JPEG_LS: (lambda data: imagecodecs.jpegls_decode(data),),
-    Codec.JPEG_XL: (lambda data: imagecodecs.jpegxl_decode(data, numthreads=1),),
-    Codec.PNG: (lambda data: imagecodecs.png_decode(data),),
-    Codec.HTJ2K: (lambda data: imagecodecs.htj2k_decode(data, planar=False),),
-}
-"""Ways to decode each codec; a JPEG's samples are wanted as they were stored, whatever its colour space."""
-
-_FAILURES = (ValueError, RuntimeError, TypeError, MemoryError)
-
-
 def keep(frame: NDArray[Any], source: SourceCodestream, bits_stored: int | None) -> bytes | None:
     """The params with which the codestream decodes to exactly this frame; None if it does not."""
-    extensions = (0, bits_stored) if bits_stored and frame.dtype.kind == "i" else (0,)
     codec = NAMES.get(source.codec)
-    for variant, decoder in enumerate(_DECODERS[codec] if codec else ()):
+    if codec is None:
+        return None
+    if codec is Codec.TILES:
+        found = tiles.variant_of(source.data, frame)
+        return None if found is None else PARAMS.pack(codec, found, 0, 0)
+    extensions = (0, bits_stored) if bits_stored and frame.dtype.kind == "i" else (0,)
+    sides = frame.shape[0], frame.shape[1]
+    for variant in decoders.variants(codec):
         try:
-            decoded = decoder(source.data)
-        except _FAILURES:
+            decoded = decoders.decode(codec, variant, source.data, sides, sides)
+        except decoders.FAILURES:
             continue
         for bits in extensions:
-            if (found := _fitted(decoded, frame.shape, frame.dtype, bits, 0)) is not None and np.array_equal(
-                found, frame
-            ):
+            values = _fitted(decoded, frame.shape, frame.dtype, bits, 0)
+            if values is not None and np.array_equal(values, frame):
                 return PARAMS.pack(codec, variant, bits, 0)
     return None
 
@@ -105,8 +71,14 @@ def decode(params: bytes, data: bytes, shape: tuple[int, ...], dtype: np.dtype[A
     """The frame, of the given full-resolution shape. Raises IntegrityError if the codestream is damaged."""
     number, variant, bits, base = PARAMS.unpack(params)
     try:
-        decoded = _DECODERS[Codec(number)][variant](data)
-    except (*_FAILURES, IndexError) as error:
+        codec = Codec(number)
+        if codec is Codec.TILES:
+            return tiles.decode(variant, data, shape, dtype)
+        if codec in (Codec.ZSTD, Codec.LZMA):
+            return squeeze.decode(codec, variant, data, shape, dtype)
+        sides = shape[0], shape[1]
+        decoded = decoders.decode(codec, variant, data, sides, sides)
+    except decoders.FAILURES as error:
         raise IntegrityError(f"a stored codestream of the source does not decode: {error}") from error
     frame = _fitted(decoded, shape, dtype, bits, base)
     if frame is None:
@@ -133,28 +105,41 @@ def _fitted(
     return values
 
 
-def at_level(frame: NDArray[Any], level: int) -> NDArray[Any]:
-    """A level of a frame of integers: the low-pass band of the reversible 5/3 wavelet (ISO/IEC 15444-1 F.3,
-    F.4), columns first, clamped to the frame's own values. (rows, columns) or (rows, columns, samples)."""
+def smallest(frame: NDArray[Any], enough: float) -> tuple[bytes, bytes] | None:
+    """(params, codestream) made of a frame, slowly: the first of `enough` bytes, or else the smallest.
+
+    Decoded again and compared. None for types that nothing holds.
+    """
+    made = archive(frame)
+    if made is not None and len(made[1]) <= enough:
+        return made
+    squeezed = squeeze.encode(frame, enough)
+    if squeezed is None or (made is not None and len(made[1]) <= len(squeezed[2])):
+        return made
+    codec, variant, data = squeezed
+    params = PARAMS.pack(codec, variant, 0, 0)
+    decoded = decode(params, data, frame.shape, frame.dtype)
+    return (params, data) if decoded.tobytes() == frame.tobytes() else made
+
+
+def at_level(frame: NDArray[Any], level: int, *, nearest: bool = False) -> NDArray[Any]:
+    """A level of a whole frame, (rows, columns) or (rows, columns, samples).
+
+    Integers: the low-pass band of the reversible 5/3 wavelet, clamped to the frame's own values; floating
+    point: what the float lane's preview gives; every 2^k-th row and column with `nearest`, and of booleans
+    and integers that span 32 bits or more.
+    """
     if not level:
         return frame
-    low, high = int(frame.min()), int(frame.max())
-    values = frame.astype(np.int64)
-    for _ in range(level):
-        values = _low_pass(_low_pass(values, 0), 1)
-    return np.clip(values, low, high).astype(frame.dtype)
-
-
-def _low_pass(values: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
-    lines = np.moveaxis(values, axis, 0)
-    even, odd = lines[0::2], lines[1::2]
-    if not len(odd):
-        return values
-    following = even[1:] if len(even) > len(odd) else np.concatenate([even[1:], even[-1:]])
-    high = odd - ((even[: len(odd)] + following) >> 1)
-    before = np.concatenate([high[:1], high])[: len(even)]
-    after = high if len(high) == len(even) else np.concatenate([high, high[-1:]])
-    return np.moveaxis(even + ((before + after + 2) >> 2), 0, axis)
+    if not nearest and frame.dtype.kind == "f":
+        return floats.at_level(frame, level)
+    low, high = (0, 0) if nearest else (int(frame.min()), int(frame.max()))
+    if nearest or frame.dtype.kind == "b" or high - low >= 1 << 32:
+        return np.ascontiguousarray(frame[:: 1 << level, :: 1 << level])
+    # Subtracted before there is a sign, and added after, for values beyond 2^62.
+    small = frame - frame.dtype.type(low) if frame.dtype.kind == "u" else frame.astype(np.int64) - low
+    values = wavelet.low_pass(small.astype(np.int64), level, 0, high - low)
+    return (values + low).astype(frame.dtype) if low < 1 << 62 else values.astype(frame.dtype) + low
 
 
 def spread(data: bytes, decompositions: int) -> tuple[bytes, ...]:

@@ -99,7 +99,7 @@ def recognise(path: Path) -> Reader:
 
 _TITLES = {
     "dicom": "DICOM",
-    "nifti": "NIfTI (.nii, .nii.gz, .hdr with .img)",
+    "nifti": "NIfTI and Analyze (.nii, .nii.gz, .hdr with .img)",
     "nrrd": "NRRD (.nrrd, .nhdr)",
     "metaimage": "MetaImage (.mha, .mhd)",
     "npy": "NumPy (.npy, .npz)",

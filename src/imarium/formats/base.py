@@ -11,6 +11,7 @@ from typing import Protocol
 from blake3 import blake3
 
 from imarium.errors import ImariumError, LimitExceededError
+from imarium.formats.outgoing import Outgoing
 from imarium.model import Rendition, SourceFile, SourceSeries
 from imarium.settings import Limits
 
@@ -117,4 +118,12 @@ class Writer(Protocol):
         A format that is a folder (OME-Zarr) makes the folder `destination` and returns that.
 
         Raises ExportRefusedError where the format cannot hold the rendition.
+        """
+
+    def outgoing(self, rendition: Rendition, name: str, scratch: Path) -> Outgoing:
+        """The same files, made while they are taken; memory holds a few frames.
+
+        `name` is that of a lone file or of a folder, and tells as the destination of `write` does what is
+        wanted (.nii.gz). What cannot be made in order waits in unnamed files in `scratch`, one at a time for
+        most series. What is refused is refused here, as far as it shows before frames are read.
         """

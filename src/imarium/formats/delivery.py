@@ -14,7 +14,7 @@ _NAMES = {
     "npy": "series.npy",
     "ome-zarr": "series.ome.zarr",
 }
-_SUFFIXES = {"nifti": (".nii", ".nii.gz"), "npy": (".npy",), "ome-zarr": (".ome.zarr", ".zarr")}
+_SUFFIXES = {"nifti": (".nii", ".nii.gz", ".hdr"), "npy": (".npy",), "ome-zarr": (".ome.zarr", ".zarr")}
 """Formats that are known by their names."""
 _FOLDERS = frozenset(["ome-zarr"])
 """Formats whose one file is a folder."""
@@ -42,9 +42,8 @@ def resolve(output: str | None, format_name: str, files: int = 1) -> Path:
     if output and not itself and (output.endswith("/") or path.is_dir()):
         path /= _NAMES[format_name]
     if suffixes and not path.name.lower().endswith(suffixes):
-        raise InvalidRequestError(
-            f"a file of format {format_name} is named {' or '.join(suffixes)}, not {path.name!r}"
-        )
+        ends = " or ".join(filter(None, [", ".join(suffixes[:-1]), suffixes[-1]]))
+        raise InvalidRequestError(f"a file of format {format_name} is named {ends}, not {path.name!r}")
     if format_name in _FOLDERS and path.exists():
         raise InvalidRequestError(f"{path.name!r} exists; choose another name, or remove it first")
     return path
@@ -59,7 +58,14 @@ def _folder(output: str, format_name: str, files: int) -> Path:
 
 
 def deliver(files: list[Path], output: str | None, format_name: str) -> list[Path]:
-    """Move finished files of one file system to where `output` says; returns where they are now."""
+    """Move finished files of one file system to where `output` says; returns where they are now.
+
+    The second file of a pair of .hdr and .img goes beside the first, under its name.
+    """
+    if files[0].suffix == ".hdr":
+        target = resolve(output, format_name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return [files[0].replace(target), files[1].replace(target.with_suffix(files[1].suffix))]
     target = resolve(output, format_name, len(files))
     if len(files) == 1:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,19 +79,6 @@ def size_of(path: Path) -> int:
     if path.is_dir():
         return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
     return path.stat().st_size
-
-
-def gather(files: list[Path], folder: Path) -> Path:
-    """The file itself, or a zip (stored, not compressed) in `folder` of several, or of a folder's files."""
-    if len(files) == 1 and not files[0].is_dir():
-        return files[0]
-    target = folder / (f"{files[0].name}.zip" if len(files) == 1 else "series.zip")
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for file in files:
-            for item in sorted(file.rglob("*")) if file.is_dir() else [file]:
-                if item.is_file():
-                    archive.write(item, item.relative_to(file.parent))
-    return target
 
 
 def scatter(bundle: Path) -> list[Path]:

@@ -48,8 +48,8 @@ _PADDING = 64 << 10
 """Bytes after the end of a codestream that are passed over."""
 
 _SOT, _SOD, _EOC, _COD, _COC, _CAP = 0xFF90, 0xFF93, 0xFFD9, 0xFF52, 0xFF53, 0xFF50
-_PART1_BITS = 16
-"""Deepest values that OpenJPEG returns exactly whatever the transform."""
+_PART1_BITS, _PART1_LOSSY_BITS = 23, 16
+"""Deepest values that OpenJPEG returns exactly: with the reversible transform, and whatever the transform."""
 _PART15_BITS = 32
 
 _SRGB, _GREY, _SYCC = 16, 17, 18
@@ -94,8 +94,8 @@ def inspect_codestream(data: bytes | memoryview, limits: Limits) -> Codestream:
     """Read SIZ, CAP, COD and COC (15444-1 A.5, A.6) and follow the tile-parts to the end (A.4).
 
     Takes no memory for pixels. Raises CorruptFileError, LimitExceededError (limits.frame_pixels) and
-    UnsupportedFileError: subsampled components, components of different depths, more than 16 bits (Part 1)
-    or 32 bits (Part 15).
+    UnsupportedFileError: subsampled components, components of different depths, more than 23 bits (Part 1,
+    reversible), 16 bits (Part 1, irreversible) or 32 bits (Part 15).
     """
     view = memoryview(data)
     if bytes(view[:4]) != _CODESTREAM:
@@ -119,12 +119,13 @@ def inspect_codestream(data: bytes | memoryview, limits: Limits) -> Codestream:
     assert size is not None
     rows, columns, components, bits, signed, tiles = size
     high_throughput = high_throughput and components != 2
-    most = _PART15_BITS if high_throughput else _PART1_BITS
+    end, parts_lossy = _tile_parts(view, position, components, tiles)
+    lossy = lossy or parts_lossy
+    most = _PART15_BITS if high_throughput else _PART1_LOSSY_BITS if lossy else _PART1_BITS
     if bits > most:
         raise UnsupportedFileError(
             f"JPEG 2000 of {bits} bits cannot be kept exactly; at most {most} bits can"
         )
-    end, parts_lossy = _tile_parts(view, position, components, tiles)
     return Codestream(
         rows=rows,
         columns=columns,
@@ -132,7 +133,7 @@ def inspect_codestream(data: bytes | memoryview, limits: Limits) -> Codestream:
         bits=bits,
         signed=bool(signed),
         high_throughput=high_throughput,
-        lossy=lossy or parts_lossy,
+        lossy=lossy,
         header_bytes=position,
         end=end,
     )
@@ -266,7 +267,8 @@ class _Boxes:
 class Jpeg2000Reader(OneFile):
     """Reads JPEG 2000 (.jp2, .j2k) and HTJ2K (.jph, .jhc) of 1 to 4 components, exactly.
 
-    Part 1 up to 16 bits, Part 15 up to 32. Palettes are kept as indices; sYCC of 8 bits stays YBR_FULL.
+    Part 1 up to 16 bits, reversible up to 23, Part 15 up to 32. Palettes are kept as indices; sYCC of 8 bits
+    stays YBR_FULL.
     """
 
     name = "jpeg2000"

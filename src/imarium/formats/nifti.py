@@ -1,14 +1,14 @@
-"""NIfTI-1 and NIfTI-2, read a frame at a time from .nii or .hdr with .img, and written as .nii.
+"""NIfTI-1, NIfTI-2 and Analyze 7.5, read a frame at a time from .nii or .hdr with .img, and written as NIfTI.
 
 Data in a NIfTI file lie with the column index i fastest, then the row j, the slice k, time t, and up to
 three more. Read in C order that is (w, v, u, t, k, j, i): `Series.dimensions` + (rows, columns),
 without a copy or a flip. The header and the extensions are kept as an attachment, so that an export at
-full resolution is the (uncompressed) source again, byte for byte; of a pair, as the one file it stands for.
+full resolution is the (uncompressed) source again, byte for byte; of a pair, as a pair, or as the one file
+that it stands for.
 """
 
 from __future__ import annotations
 
-import gzip
 import importlib.metadata
 import math
 import re
@@ -16,6 +16,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -34,6 +35,7 @@ from imarium.errors import (
     LimitExceededError,
     UnsupportedFileError,
 )
+from imarium.formats import analyze
 from imarium.formats._arrays import Scratch, Span, Spans, StoredArray, frames_of
 from imarium.formats._beside import beside
 from imarium.formats._shared import checked_frames, opened, replacing, study_uid_of, uid_of_digest
@@ -47,6 +49,7 @@ from imarium.formats._unpacking import (
 )
 from imarium.formats.base import ReadContext, Refusal
 from imarium.formats.geometry_notes import is_tilted, is_uneven, report_geometry
+from imarium.formats.outgoing import OutFile, Outgoing, headed
 from imarium.formats.rendering import check_colours, rescaled, to_rgb
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.model.geometry import Affine, as_affine, plausible
@@ -85,6 +88,8 @@ _DATATYPES: dict[int, tuple[str, int]] = {
 }
 _CODES = {kind: code for code, kind in _DATATYPES.items()}
 _REFUSED_DATATYPES = {0: "unknown", 1: "binary", 1536: "float128", 2048: "complex256"}
+
+_UNLIMITED = Limits(1 << 62, 1 << 62, 1 << 125, 1 << 62)
 
 _MILLIMETRES = {1: 1000.0, 3: 0.001}
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
@@ -145,23 +150,18 @@ class _Unpacked:
 
 
 class NiftiReader:
-    """Reads NIfTI-1 and NIfTI-2 files and pairs, plain or gzipped, of either byte order."""
+    """Reads NIfTI-1 and NIfTI-2 files and pairs, and pairs of Analyze 7.5, plain or gzipped, of either byte
+    order."""
 
     name = "nifti"
     batch = False
     several = False
 
     def recognises(self, path: Path, head: bytes) -> bool:  # noqa: ARG002 - content alone decides
-        """Whether the content, or what gzip packs, has a NIfTI header: of a single file or of a pair.
-
-        Headers of Analyze 7.5 have no magic number and say nothing of orientation: they do not count.
+        """Whether the content, or what gzip packs, has a NIfTI header, of a single file or of a pair, or is a
+        header of Analyze 7.5.
         """
-        if head[:2] == GZIP:
-            try:
-                head = zlib.decompressobj(wbits=31).decompress(head, 1024)
-            except zlib.error:
-                return False
-        return _version(head) is not None
+        return _version(_unpacked(head)) is not None
 
     def companions(self, path: Path) -> tuple[Path, ...]:
         """The .img (or .img.gz) of a pair's header; nothing for a single file.
@@ -190,7 +190,10 @@ class NiftiReader:
 
 
 def _version(head: bytes) -> int | None:
-    """1 or 2; -1 or -2 for a header whose voxels are in another file; None if it is not NIfTI."""
+    """1 or 2; -1 or -2 for a header whose voxels are in another file (-1 for Analyze 7.5, too); None if it is
+    neither."""
+    if analyze.recognises(head):
+        return -1
     if len(head) >= 348:
         magic = head[344:348]
         if magic in (b"n+1\0", b"ni1\0"):
@@ -205,6 +208,11 @@ def _peek(stream: BinaryIO) -> bytes:
     """The first bytes of a file, unpacked if it is gzipped; it is at its start again."""
     head = stream.read(2 * _PEEK)
     stream.seek(0)
+    return _unpacked(head)
+
+
+def _unpacked(head: bytes) -> bytes:
+    """As many bytes as the longest header has."""
     if head[:2] != GZIP:
         return head[:_PEEK]
     try:
@@ -218,15 +226,14 @@ def _image_of(header: Path) -> Path:
     match = _PAIR.fullmatch(header.name)
     if match is None:
         raise UnsupportedFileError(
-            "a detached NIfTI header is named .hdr and has its voxels beside it, in .img or .img.gz of the "
-            "same name"
+            "a detached header is named .hdr and has its voxels beside it, in .img or .img.gz of that name"
         )
     names = [f"{match[1]}.img", f"{match[1]}.img.gz"]
     if match[2].isupper():
         names = [f"{match[1]}.IMG", f"{match[1]}.IMG.GZ", *names]
     name = next((name for name in names if (header.parent / name).exists()), None)
     if name is None:
-        raise CorruptFileError("the .img or .img.gz with the voxels of the detached NIfTI header is missing")
+        raise CorruptFileError("the .img or .img.gz with the voxels of the detached header is missing")
     return beside(header, [name])[0]
 
 
@@ -299,14 +306,17 @@ def _source_series(
 
 
 def parse_header(head: bytes, limits: Limits) -> _Layout:
-    """Read a NIfTI header and check it against itself and the limits; takes no memory for voxels.
+    """Read a NIfTI or Analyze header and check it against itself and the limits; takes no memory for voxels.
 
     The layout of a detached header is that of its .img.
 
-    `head` holds at least the 348 or 540 bytes of the header. Raises CorruptFileError,
-    UnsupportedFileError or LimitExceededError.
+    `head` holds at least the 348 or 540 bytes of the header, and no more of an Analyze file. Raises
+    CorruptFileError, UnsupportedFileError or LimitExceededError.
     """
     version = _version(head)
+    notes: tuple[str, ...] = ()
+    if analyze.recognises(head):
+        head, notes = analyze.converted(head), (analyze.NOTE,)
     if version is None:
         raise CorruptFileError("the NIfTI header is missing or shorter than 348 bytes")
     detached = version < 0
@@ -323,7 +333,7 @@ def parse_header(head: bytes, limits: Limits) -> _Layout:
 
     given = [int(value) for value in header["dim"]]
     if not 1 <= given[0] <= 7:
-        raise CorruptFileError(f"dim[0] is {given[0]}; a NIfTI file has 1 to 7 dimensions")
+        raise CorruptFileError(f"dim[0] is {given[0]}; a file has 1 to 7 dimensions")
     dims = [*given[1 : given[0] + 1], *[1] * (7 - given[0])]
     if min(dims) < 1:
         raise CorruptFileError(f"dim holds {min(dims)}; every dimension is at least 1")
@@ -332,6 +342,8 @@ def parse_header(head: bytes, limits: Limits) -> _Layout:
     if code not in _DATATYPES:
         name = _REFUSED_DATATYPES.get(code, "not defined by NIfTI")
         raise UnsupportedFileError(f"datatype {code} ({name}) cannot be kept exactly")
+    if notes and code == analyze.COLOURS:
+        raise UnsupportedFileError("Analyze 7.5 does not say in which order the samples of colours lie")
     dtype, samples = _DATATYPES[code]
 
     offset = float(header["vox_offset"])
@@ -340,7 +352,8 @@ def parse_header(head: bytes, limits: Limits) -> _Layout:
         raise CorruptFileError(
             f"vox_offset is {offset:g}; voxels start at a whole number of at least {before}"
         )
-    layout = _Layout(header, order, tuple(dims), dtype, samples, int(offset), _header_notes(header, code))
+    notes += _header_notes(header, code)
+    layout = _Layout(header, order, tuple(dims), dtype, samples, int(offset), notes)
     if layout.offset - before > limits.header_bytes:
         raise LimitExceededError(
             f"{layout.offset - before} bytes lie before the first voxel; the limit is {limits.header_bytes} "
@@ -466,6 +479,8 @@ def _series(source: _Unpacked) -> Series:
     slower = [size for size in (*reversed(others), times) if size > 1]
     uid = uid_of_digest(source.content)
     slope, intercept = _scaling(header, layout.samples, notes)
+    if analyze.NOTE in notes and slope != 1:
+        notes.append(analyze.SCALE_NOTE)
     label_map = int(header["intent_code"]) == _INTENT_LABEL
     return Series(
         uid=uid,
@@ -541,13 +556,14 @@ def _best_affine(header: _Header, dims: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 class NiftiWriter:
-    """Writes .nii or .nii.gz files, by the suffix of the destination.
+    """Writes .nii or .nii.gz files, or .hdr with .img, by the suffix of the destination.
 
     A NIfTI source keeps its header, extensions and byte order; at full resolution the uncompressed
     file is the source's own, byte for byte, and at lower resolutions sizes, voxel sizes and positions
-    are those of the coarser grid. A DICOM source gets rows from bottom to top, as converters usually
-    do, with an affine that says so, and its slope and intercept as scl_slope and scl_inter. Slices that
-    are tilted or unevenly spaced are reported, and named in the header's description. Where slopes
+    are those of the coarser grid. What came as a pair can leave as that pair, at full resolution. An Analyze
+    source gets a NIfTI header in a single file. A DICOM source gets rows from bottom to top, as converters
+    usually do, with an affine that says so, and its slope and intercept as scl_slope and scl_inter. Slices
+    that are tilted or unevenly spaced are reported, and named in the header's description. Where slopes
     differ between frames, NIfTI has no room for them: values are then written rescaled, as float32.
     """
 
@@ -560,14 +576,31 @@ class NiftiWriter:
         self._compression = compression
 
     def write(self, rendition: Rendition, destination: Path) -> list[Path]:
-        """Write one file, a frame at a time.
+        """Write one file, a frame at a time; or .hdr and .img, of which it returns both.
 
-        Raises ExportRefusedError for sources that are plain pictures or arrays and for values that NIfTI
-        cannot hold, and InvalidRequestError for a destination that is neither .nii nor .nii.gz.
+        Raises ExportRefusedError for sources that are plain pictures or arrays, for values that NIfTI
+        cannot hold and for a pair of what did not come as one, and InvalidRequestError for a destination that
+        is none of .nii, .nii.gz and .hdr.
         """
         name = destination.name.lower()
-        if not name.endswith((".nii", ".nii.gz")):
-            raise InvalidRequestError(f"a NIfTI file ends in .nii or .nii.gz, not {destination.suffix!r}")
+        if name.endswith(".hdr"):
+            return _write_pair(rendition, destination)
+        _, chunks = self._content(rendition, destination.name)
+        with replacing(destination) as file:
+            for chunk in chunks:
+                file.write(chunk)
+        return [destination]
+
+    def outgoing(self, rendition: Rendition, name: str, scratch: Path) -> Outgoing:  # noqa: ARG002
+        """The same file; see `imarium.formats.base.Writer`. Packed ones are packed on the way."""
+        return Outgoing(None, iter([OutFile(name, *self._content(rendition, name))]))
+
+    def _content(self, rendition: Rendition, name: str) -> tuple[int | None, Iterator[bytes]]:
+        """Size, unless it is packed, and bytes of the file."""
+        if not name.lower().endswith((".nii", ".nii.gz")):
+            raise InvalidRequestError(
+                f"a NIfTI file ends in .nii or .nii.gz, or .hdr for a pair, not {Path(name).suffix!r}"
+            )
         series = rendition.series
         if series.format not in ("nifti", "dicom", "nrrd", "metaimage"):
             raise ExportRefusedError(
@@ -576,27 +609,51 @@ class NiftiWriter:
             )
         head, order, trailer = _prepare(rendition)
         report_geometry(rendition)
-        flip = series.format == "dicom"
-        rescale = _must_rescale(series)
-        dtype = np.dtype("float32" if rescale else series.dtype).newbyteorder(order)
-        with replacing(destination) as file:
-            packed = name.endswith(".gz")
-            sink = (
-                gzip.GzipFile("", "wb", compresslevel=self._compression, fileobj=file, mtime=0)
-                if packed
-                else file
-            )
-            try:
-                sink.write(head)
-                for index, frame in enumerate(checked_frames(rendition)):
-                    stored = rescaled(frame, series, index) if rescale else to_rgb(frame, series)
-                    stored = stored[::-1] if flip else stored
-                    sink.write(np.ascontiguousarray(stored, dtype=dtype).data)
-                sink.write(trailer)
-            finally:
-                if packed:
-                    sink.close()
-        return [destination]
+        if analyze.NOTE in series.notes:
+            rendition.report(analyze.NOTE)
+        dtype = np.dtype("float32" if _must_rescale(series) else series.dtype).newbyteorder(order)
+        content = headed(head, chain(_voxels(rendition, dtype), [trailer]))
+        if name.lower().endswith(".gz"):
+            return None, _packed(content, self._compression)
+        values = series.frames * series.rows * series.columns * series.samples
+        return len(head) + values * dtype.itemsize + len(trailer), content
+
+
+def _voxels(rendition: Rendition, dtype: np.dtype[Any]) -> Iterator[bytes]:
+    """The frames as they stand in the file."""
+    series = rendition.series
+    flip, rescale = series.format == "dicom", _must_rescale(series)
+    for index, frame in enumerate(checked_frames(rendition)):
+        stored = rescaled(frame, series, index) if rescale else to_rgb(frame, series)
+        yield (stored[::-1] if flip else stored).astype(dtype, copy=False).tobytes()
+
+
+def _packed(content: Iterator[bytes], level: int) -> Iterator[bytes]:
+    """Gzip (RFC 1952), with no name and no time in its header."""
+    packer = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    for chunk in content:
+        if packed := packer.compress(chunk):
+            yield packed
+    yield packer.flush()
+
+
+def _write_pair(rendition: Rendition, destination: Path) -> list[Path]:
+    """The source's own header and voxels; byte for byte what they were, unpacked."""
+    header = rendition.attachments.get(HEADER, b"")
+    detached = (_version(header) or 0) < 0
+    if rendition.series.format != "nifti" or not detached or not rendition.is_full_resolution:
+        raise ExportRefusedError(
+            "only what came as a pair of .hdr and .img leaves as one, at full resolution; ask for .nii"
+        )
+    layout = _kept_layout(header, rendition.series)
+    image = destination.with_suffix(".IMG" if destination.suffix.isupper() else ".img")
+    with replacing(destination) as header_file, replacing(image) as file:
+        header_file.write(header)
+        file.write(rendition.attachments.get(PREFIX, b""))
+        for frame in checked_frames(rendition):
+            file.write(np.ascontiguousarray(frame, frame.dtype.newbyteorder(layout.order)).data)
+        file.write(rendition.attachments.get(TRAILER, b""))
+    return [destination, image]
 
 
 def _must_rescale(series: Series) -> bool:
@@ -622,13 +679,9 @@ def _adapted_header(original: bytes, rendition: Rendition) -> tuple[bytes, Liter
     """The source's header; sizes and positions changed if the resolution is not the source's."""
     series, source = rendition.series, rendition.source
     original = _as_single(original)
-    unlimited = Limits(1 << 62, 1 << 62, 1 << 125, 1 << 62)
-    layout = parse_header(original[:540], unlimited)
     if rendition.is_full_resolution:
-        kept = (layout.dims[0], layout.dims[1], layout.frames, layout.dtype, layout.samples)
-        if kept != (series.columns, series.rows, series.frames, series.dtype, series.samples):
-            raise IntegrityError("the NIfTI header that is kept does not fit the frames")
-        return original, layout.order
+        return original, _kept_layout(original, series).order
+    layout = parse_header(original[:_PEEK], _UNLIMITED)
     header = layout.header.copy()
     header["datatype"] = _CODES[series.dtype, series.samples]
     header["bitpix"] = np.dtype(series.dtype).itemsize * 8 * series.samples
@@ -653,11 +706,22 @@ def _adapted_header(original: bytes, rendition: Rendition) -> tuple[bytes, Liter
     return bytes(header.binaryblock) + original[size:], layout.order
 
 
+def _kept_layout(original: bytes, series: Series) -> _Layout:
+    """The layout that a kept header describes. Raises IntegrityError if it is not that of the frames."""
+    layout = parse_header(original[:_PEEK], _UNLIMITED)
+    kept = (layout.dims[0], layout.dims[1], layout.frames, layout.dtype, layout.samples)
+    if kept != (series.columns, series.rows, series.frames, series.dtype, series.samples):
+        raise IntegrityError("the NIfTI header that is kept does not fit the frames")
+    return layout
+
+
 def _as_single(original: bytes) -> bytes:
     """The header and extensions of a pair as those of a single file; of a single file, as they are.
 
     Voxels start at a multiple of 16 (nifti1.h), which float32 holds exactly.
     """
+    if analyze.recognises(original):
+        original = analyze.converted(original)
     version = _version(original)
     if version is None or version > 0:
         return original

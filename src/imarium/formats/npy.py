@@ -40,6 +40,7 @@ from imarium.formats._shared import (
 )
 from imarium.formats._unpacking import DEFLATE_RATIO, Read, scratch_file, storage_errors, store
 from imarium.formats.base import OneFile, ReadContext, Refusal
+from imarium.formats.outgoing import OutFile, Outgoing, headed
 from imarium.formats.rendering import to_rgb
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.settings import Limits
@@ -369,19 +370,38 @@ class NpyWriter:
         Raises InvalidRequestError if `destination` does not end in .npy, and ExportRefusedError for
         colours that have no RGB.
         """
-        if destination.suffix.lower() != ".npy":
-            raise InvalidRequestError(f"a NumPy file ends in .npy, not {destination.suffix!r}")
+        head, frames = self._parts(rendition, destination.name)
+        with replacing(destination) as file:
+            file.write(head)
+            for frame in frames:
+                file.write(frame)
+        return [destination]
+
+    def outgoing(self, rendition: Rendition, name: str, scratch: Path) -> Outgoing:  # noqa: ARG002
+        """The same file; see `imarium.formats.base.Writer`."""
+        head, frames = self._parts(rendition, name)
+        size = len(head) + rendition.series.pixel_bytes
+        return Outgoing(None, iter([OutFile(name, size, headed(head, frames))]))
+
+    def _parts(self, rendition: Rendition, name: str) -> tuple[bytes, Iterator[bytes]]:
+        """Header and frames."""
+        suffix = Path(name).suffix
+        if suffix.lower() != ".npy":
+            raise InvalidRequestError(f"a NumPy file ends in .npy, not {suffix!r}")
         series = rendition.series
         dtype = np.dtype(series.dtype).newbyteorder("<")
         if dtype.kind not in "biufc":
             raise ExportRefusedError(f"an array of type {series.dtype} cannot be written as .npy")
-        header = {
-            "descr": np.lib.format.dtype_to_descr(dtype),
-            "fortran_order": False,
-            "shape": series.volume_shape,
-        }
-        with replacing(destination) as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for frame in checked_frames(rendition):
-                file.write(np.ascontiguousarray(to_rgb(frame, series), dtype=dtype).data)
-        return [destination]
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            head,
+            {
+                "descr": np.lib.format.dtype_to_descr(dtype),
+                "fortran_order": False,
+                "shape": series.volume_shape,
+            },
+        )
+        frames = (
+            to_rgb(frame, series).astype(dtype, copy=False).tobytes() for frame in checked_frames(rendition)
+        )
+        return head.getvalue(), frames

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from imarium.errors import ExportRefusedError, InvalidRequestError, StorageError
 from imarium.formats._shared import checked_frames
 from imarium.formats.geometry_notes import report_geometry
+from imarium.formats.outgoing import OutFile, Outgoing
 from imarium.formats.rendering import check_colours, is_ybr, own_window, to_rgb
 from imarium.model import Rendition, Series, level_shape
 from imarium.model.series import Frame
@@ -37,6 +38,7 @@ _CHUNK_BYTES = 1 << 20
 """Frames are put together into chunks up to this size."""
 _CHUNK_SIDE = 1024
 _ZSTD_LEVEL = 3
+_DESCRIPTION = "zarr.json"
 _COLOURS = ("FF0000", "00FF00", "0000FF", "FFFFFF")
 _MOST_HALVINGS = 16
 
@@ -71,17 +73,16 @@ class OmeZarrWriter:
         InvalidRequestError for a name that does not end in .zarr or a folder that exists, and
         ExportRefusedError for more than five dimensions and for colours that have no RGB.
         """
-        if not destination.name.lower().endswith(SUFFIXES):
-            raise InvalidRequestError(f"an OME-Zarr folder ends in .ome.zarr, not {destination.suffix!r}")
+        files = self._files(rendition, destination.name)
         if destination.exists():
             raise InvalidRequestError(f"{destination.name!r} exists; an OME-Zarr is written to a new folder")
-        axes = _Axes.of(rendition.series)
-        check_colours(rendition.series)
-        report_geometry(rendition)
         partial = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}.part")
         try:
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            _write_group(partial, rendition, axes)
+            partial.mkdir(parents=True)
+            for name, content in files:
+                path = partial / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
             partial.rename(destination)
         except BaseException as error:
             with suppress(OSError):
@@ -91,6 +92,23 @@ class OmeZarrWriter:
                 raise StorageError(f"{destination.name!r} cannot be written: {reason}") from error
             raise
         return [destination]
+
+    def outgoing(self, rendition: Rendition, name: str, scratch: Path) -> Outgoing:  # noqa: ARG002
+        """The same folder; see `imarium.formats.base.Writer`."""
+        files = (
+            OutFile(f"{name}/{inner}", len(content), [content])
+            for inner, content in self._files(rendition, name)
+        )
+        return Outgoing(f"{name}.zip", files)
+
+    def _files(self, rendition: Rendition, name: str) -> Iterator[tuple[str, bytes]]:
+        """Names within the folder, and contents."""
+        if not name.lower().endswith(SUFFIXES):
+            raise InvalidRequestError(f"an OME-Zarr folder ends in .ome.zarr, not {Path(name).suffix!r}")
+        axes = _Axes.of(rendition.series)
+        check_colours(rendition.series)
+        report_geometry(rendition)
+        return _group(rendition, axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,27 +181,34 @@ class _Axes:
         return tuple(found.get(name, slice(None)) for name in self.names), values
 
 
-def _write_group(folder: Path, rendition: Rendition, axes: _Axes) -> None:
+def _group(rendition: Rendition, axes: _Axes) -> Iterator[tuple[str, bytes]]:
+    """The files of the group: chunks as soon as they are made, and what describes them last."""
     levels = rendition.levels() if rendition.levels is not None else [rendition]
     seen = _Range()
     # Loaded here: it takes a tenth of a second and much memory, at every start of every command.
     import zarr  # noqa: PLC0415
     from zarr.codecs import ZstdCodec  # noqa: PLC0415
-    from zarr.storage import LocalStore  # noqa: PLC0415
+    from zarr.storage import MemoryStore  # noqa: PLC0415
 
-    store, codec = LocalStore(folder), ZstdCodec(level=_ZSTD_LEVEL)
-    group = zarr.open_group(store, mode="w-", zarr_format=3)
+    held: dict[str, Any] = {}
+    codec = ZstdCodec(level=_ZSTD_LEVEL)
+    group = zarr.open_group(MemoryStore(held), mode="w-", zarr_format=3)
     for number, level in enumerate(levels):
         seen = _Range()  # of the smallest level alone, which says enough for a window
-        _write_array(group, str(number), level, axes, seen, codec)
+        for _ in _write_array(group, str(number), level, axes, seen, codec):
+            for name in [name for name in held if not name.endswith(_DESCRIPTION)]:
+                yield name, held.pop(name).to_bytes()
     group.update_attributes(
         {"ome": _ome(rendition, levels, axes, seen), "imarium": _own(rendition.series, levels)}
     )
+    for name in sorted(held):
+        yield name, held[name].to_bytes()
 
 
 def _write_array(
     group: zarr.Group, name: str, level: Rendition, axes: _Axes, seen: _Range, codec: ZstdCodec
-) -> None:
+) -> Iterator[None]:
+    """Writes the frames of a level; comes back after every chunk."""
     series = level.series
     chunks, deep = axes.chunks(series)
     array = group.create_array(
@@ -204,6 +229,7 @@ def _write_array(
             selection, values = axes.place(series, index - len(block), block)
             array[selection] = values
             block = []
+            yield
 
 
 def _ome(rendition: Rendition, levels: Sequence[Rendition], axes: _Axes, seen: _Range) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def render_8bit(
         looked_up: NDArray[np.uint8] = table[np.clip(grey, 0, len(table) - 1).astype(np.intp)]
         return looked_up
     values = rescaled(grey, series, index)
-    center, width = window or own_window(series) or _window_of(_finite_sample(values))
+    center, width = window or own_window(series) or _window_of(_finite(_sample(values)))
     shown = _windowed(values, center, width)
     return np.subtract(np.uint8(255), shown) if series.photometric == "MONOCHROME1" else shown
 
@@ -102,12 +102,14 @@ def default_window(frames: Iterable[Frame], series: Series, indexes: Iterable[in
     Give the middle frames of a volume: outer ones often show nothing. At most 2**20 values of each frame
     are looked at. `indexes` says which frames of the series they are, as `index` of `render_8bit`.
     """
-    own = own_window(series)
-    if own is not None:
-        return own
+    return own_window(series) or measured_window(frames, series, indexes)
+
+
+def measured_window(frames: Iterable[Frame], series: Series, indexes: Iterable[int] | None = None) -> Window:
+    """The window from percentiles 0.5 to 99.5 of the frames' rescaled values; see `default_window`."""
     numbers = repeat(None) if indexes is None else indexes
     parts = [
-        _finite_sample(rescaled(frame[..., 0] if frame.ndim == 3 else frame, series, index))
+        _finite(rescaled(_sample(frame[..., 0] if frame.ndim == 3 else frame), series, index))
         for frame, index in zip(frames, numbers, strict=False)
     ]
     return _window_of(np.concatenate(parts) if parts else np.zeros(0))
@@ -146,10 +148,14 @@ def own_window(series: Series) -> Window | None:
     return (center, width) if math.isfinite(center) and math.isfinite(width) and width > 0 else None
 
 
-def _finite_sample(values: NDArray[Any]) -> NDArray[Any]:
+def _sample(values: NDArray[Any]) -> NDArray[Any]:
+    """Evenly chosen values, as many as say enough."""
     flat = values.reshape(-1)
-    flat = flat[:: max(1, -(-flat.size // _SAMPLE_LIMIT))]
-    finite: NDArray[Any] = flat[np.isfinite(flat)]
+    return flat[:: max(1, -(-flat.size // _SAMPLE_LIMIT))]
+
+
+def _finite(values: NDArray[Any]) -> NDArray[Any]:
+    finite: NDArray[Any] = values[np.isfinite(values)]
     return finite
 
 

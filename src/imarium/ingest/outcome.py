@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from imarium.errors import ImariumError, LimitExceededError
+
 
 class Status(StrEnum):
     """The three ends of a file."""
@@ -80,3 +82,18 @@ class Summary:
         for outcome in outcomes:
             summary.add(outcome)
         return summary
+
+
+def refused(path: Path, error: ImariumError | MemoryError) -> Outcome:
+    """A file that could not be taken in, with the reason."""
+    if isinstance(error, MemoryError):
+        error = LimitExceededError("the image needs more memory than there is")
+    return Outcome(path, Status.REFUSED, reason=str(error))
+
+
+def known(path: Path, series: str, place: str, collection: str) -> Outcome:
+    """A file whose content is in a series of collection `place`; it was meant for `collection`."""
+    reason = "the same content was taken in before"
+    if place != collection:
+        reason += f", in collection {place!r}"
+    return Outcome(path, Status.KNOWN, series, reason)

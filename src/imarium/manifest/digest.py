@@ -58,7 +58,7 @@ class ContentDigest:
             self._put(f"{path}#", _numbers(pc.binary_length(values), "<u4"))
             self._put(path, _text(values))
         elif pa.types.is_floating(kind):
-            self._put(path, _numbers(values, "<f8"))
+            self._put(path, _numbers(pc.add(values, 0.0), "<f8"))  # -0.0 is 0.0
         else:
             self._put(path, _numbers(values, "<u1" if pa.types.is_boolean(kind) else "<i8"))
 
@@ -78,5 +78,5 @@ def _text(values: pa.Array) -> bytes:
     _, offsets, content = filled.buffers()
     if content is None or not len(filled):
         return b""
-    ends = np.frombuffer(offsets, np.int32)[filled.offset : filled.offset + len(filled) + 1]
+    ends = np.frombuffer(offsets, np.int32, len(filled) + 1, 4 * filled.offset)
     return bytes(memoryview(content)[ends[0] : ends[-1]])

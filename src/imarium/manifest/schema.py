@@ -7,9 +7,6 @@ import pyarrow as pa
 VERSION = 1
 """Version of the schema that is written, and the newest that is read."""
 
-ARROW_TYPE = "application/vnd.apache.arrow.stream"
-PARQUET_TYPE = "application/vnd.apache.parquet"
-
 K_VERSION = b"imarium.manifest"
 K_SOFTWARE = b"imarium.version"
 K_CREATED = b"imarium.created"

@@ -162,8 +162,9 @@ def _conforming(table: pa.Table) -> pa.Table:
             f"the manifest has version {int(version)}; this Imarium reads version {schema.VERSION}"
         )
     try:
-        chosen = table.select(schema.SCHEMA.names).cast(schema.SCHEMA)
-        chosen.validate(full=True)
+        chosen = table.select(schema.SCHEMA.names)
+        chosen.validate(full=True)  # first of all: Arrow trusts what it reads
+        chosen = chosen.cast(schema.SCHEMA)
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise IntegrityError("the manifest lacks columns, or has others than its version says") from error
     for field, column in zip(schema.SCHEMA, chosen.columns, strict=True):

@@ -32,11 +32,6 @@ class Format(StrEnum):
     ARROW = "arrow"
     """An Arrow IPC stream."""
 
-    @property
-    def media_type(self) -> str:
-        """For HTTP."""
-        return schema.PARQUET_TYPE if self is Format.PARQUET else schema.ARROW_TYPE
-
     @classmethod
     def of(cls, path: Path) -> Format:
         """What a file's name asks for; raises InvalidRequestError."""

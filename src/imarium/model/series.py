@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ class SourceCodestream:
     """A frame as its source has it compressed."""
 
     codec: str
-    """jpeg, jpeg2000, htj2k, jpegls or png."""
+    """jpeg, jpeg2000, htj2k, jpegls or png; or tiles: several of one of them (`imarium.codec.tiles`)."""
     data: bytes
 
 
@@ -205,6 +206,9 @@ class SourceSeries:
     codestream: Callable[[int], SourceCodestream | None] | None = None
     """The compressed frame that the source has for a frame, by its number; None where it has none. May be
     called from several threads. Raises like `read_frames`."""
+    packed_bytes: Callable[[int], float | None] | None = None
+    """Bytes that a frame takes in its source, by its number; None where it is not compressed, or nothing can
+    be said. May be called from several threads. Raises like `read_frames`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +242,14 @@ class Rendition:
     """This rendition and all smaller levels that are stored; None where it is no stored level."""
     report: Callable[[str], None] = unheard
     """Takes what the receiver of the files must know of them: one sentence a call."""
+    reread: Callable[[int, int], Iterable[Frame]] | None = None
+    """Frames start to stop - 1 once more; None where `frames` may be iterated again, as a list may."""
+
+    def again(self, start: int, stop: int) -> Iterator[Frame]:
+        """Frames start to stop - 1, beside `frames`."""
+        if self.reread is not None:
+            return iter(self.reread(start, stop))
+        return islice(self.frames, start, stop)
 
     @property
     def is_full_resolution(self) -> bool:

@@ -8,6 +8,7 @@ from imarium.errors import InvalidRequestError, LevelError
 from imarium.model.series import Series
 
 _MOST_SIDE = 999_999
+_LEAST_MM, _MOST_MM = 1e-6, 1e6
 
 
 def parse_size(size: str, series: Series, *, upsample: bool = False) -> tuple[int, int]:
@@ -44,8 +45,8 @@ def grid_of_spacing(
     one slice keeps it. Raises InvalidRequestError where the series does not say how large its voxels are, and
     LevelError for finer than the full resolution unless `upsample`.
     """
-    asked = (spacing,) * 3 if isinstance(spacing, int | float) else tuple(spacing)
-    if len(asked) != 3 or not all(value is None or 1e-6 < value < 1e6 for value in asked):
+    asked = tuple(spacing) if isinstance(spacing, tuple | list) else (spacing,) * 3
+    if len(asked) != 3 or not all(_is_length(value) for value in asked):
         raise InvalidRequestError("a spacing is (slice, row, column) in mm, or one number for all three")
     if series.spacing is None:
         raise InvalidRequestError(
@@ -66,3 +67,7 @@ def grid_of_spacing(
             )
         found.append(min(_MOST_SIDE, max(1, round(count * stored / wanted))))
     return found[0], found[1], found[2]
+
+
+def _is_length(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and _LEAST_MM < value < _MOST_MM)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imarium.codec import decode_frame, pixel_digest
-from imarium.codec.frames import Lane
-from imarium.errors import IntegrityError, NotFoundError
+from imarium.codec.frames import EncodedFrame, Lane, known_lane
+from imarium.errors import IntegrityError, InvalidRequestError, NotFoundError
 from imarium.model import Codestream, Series, Volume
 from imarium.model.series import Frame
 from imarium.pack.layout import (
@@ -42,8 +42,9 @@ _RUN_FRAMES = 8
 """Frames that one thread fetches and decodes before it takes the next ones, where ranges cost little: they
 are decoded while they are still in the processor's cache, and no thread waits for one that fetches all."""
 
-_BATCH_BYTES = 32 << 20
-"""Encoded bytes that an iteration over frames reads at once."""
+_BATCH_BYTES = 16 << 20
+_NEAR_BATCH_BYTES = 4 << 20
+"""Encoded bytes that an iteration over frames reads at once: more where each range costs its way."""
 
 
 def read_directory(fetch: Fetch, size: int) -> list[DirectoryEntry]:
@@ -69,7 +70,7 @@ def read_attachments(fetch: Fetch, index: SeriesIndex) -> dict[str, bytes]:
 class Held:
     """Bytes of ascending ranges of a pack, in memory. Raises IntegrityError where one is not whole."""
 
-    def __init__(self, spans: Sequence[Span], pieces: Sequence[bytes]) -> None:
+    def __init__(self, spans: Sequence[Span], pieces: Sequence[bytes | memoryview]) -> None:
         for (start, stop), piece in zip(spans, pieces, strict=True):
             if len(piece) != stop - start:
                 raise IntegrityError(f"{stop - start} bytes were asked for, {len(piece)} came")
@@ -82,7 +83,7 @@ class Held:
         if start == stop:
             return b""
         number = bisect_right(self._starts, start) - 1
-        found: list[bytes] = []
+        found: list[bytes | memoryview] = []
         while 0 <= number < len(self._starts) and start < stop:
             origin = self._starts[number]
             piece = self._pieces[number][start - origin : stop - origin]
@@ -93,7 +94,7 @@ class Held:
             number += 1
             if number < len(self._starts) and self._starts[number] != start:
                 break
-        return found[0] if len(found) == 1 else b"".join(found)
+        return bytes(found[0]) if len(found) == 1 else b"".join(found)
 
 
 class LevelReader:
@@ -155,14 +156,48 @@ class LevelReader:
         stop = self.series.frames if stop is None else stop
         while start < stop:
             end = self._batch_end(start, stop)
-            held = self._held(self._index.spans(self._level, start, end))
-
-            def decode(number: int, held: Held = held) -> Frame:
-                return self._decode(number, self._parts(number, held), None)
-
-            for first in range(start, end, 2 * self._threads):
-                yield from self._map(decode, range(first, min(end, first + 2 * self._threads)))
+            yield from self._batch(start, end)
             start = end
+
+    def _batch(self, start: int, end: int) -> Iterator[Frame]:
+        """Frames that are fetched at once; a generator of its own, so that they go before the next come."""
+        held = self._held(self._index.spans(self._level, start, end))
+
+        def decode(number: int) -> Frame:
+            return self._decode(number, self._parts(number, held), None)
+
+        for first in range(start, end, 2 * self._threads):
+            yield from self._map(decode, range(first, min(end, first + 2 * self._threads)))
+
+    def encoded(self, numbers: Sequence[int]) -> Iterator[EncodedFrame]:
+        """Full resolution only: frames as they are stored, in the order of `numbers`, not decoded.
+
+        Every part is compared with its checksum; raises IntegrityError. Bytes held at once are bounded as in
+        `frames`.
+        """
+        if self._level:
+            raise InvalidRequestError("only the full resolution has all parts of a frame")
+        index = self._index
+        for start, end in self._runs(numbers):
+            held = self._held(index.spans(0, start, end))
+            for number in range(start, end):
+                yield EncodedFrame(
+                    known_lane(int(index.lanes[number])),
+                    index.params[number].tobytes(),
+                    index.digests[number].tobytes(),
+                    tuple(self._parts(number, held)),
+                )
+
+    def _runs(self, numbers: Sequence[int]) -> Iterator[Span]:
+        """The numbers as ranges (start, stop), each of no more bytes than are read at once."""
+        first = 0
+        while first < len(numbers):
+            start, length = numbers[first], 1
+            while first + length < len(numbers) and numbers[first + length] == start + length:
+                length += 1
+            end = self._batch_end(start, start + length)
+            yield start, end
+            first += end - start
 
     def _map(self, task: Callable[[int], T], numbers: range) -> Iterator[T]:
         if self._threads == 1 or len(numbers) == 1:
@@ -174,7 +209,8 @@ class LevelReader:
     def _batch_end(self, start: int, stop: int) -> int:
         parts = self._index.parts_at(self._level)
         sizes = self._index.lengths[:parts, start:stop].sum(axis=0, dtype=np.int64)
-        return start + max(1, int(np.searchsorted(np.cumsum(sizes), _BATCH_BYTES, side="right")))
+        most = _NEAR_BATCH_BYTES if self._near else _BATCH_BYTES
+        return start + max(1, int(np.searchsorted(np.cumsum(sizes), most, side="right")))
 
     def _held(self, spans: list[Span]) -> Held:
         if len(spans) == 1:
@@ -212,15 +248,18 @@ class LevelReader:
         start, frames = 0, self.series.frames
         while start < frames:
             end = self._batch_end(start, frames)
-            held = self._held(self._index.spans(self._level, start, end))
-            for number in range(start, end):
-                parts = self._parts(number, held)
-                if self._level or self._index.lanes[number] != Lane.HTJ2K:
-                    yield self._decode(number, parts, None)
-                else:
-                    low, high = struct.unpack("<qq", self._index.params[number].tobytes())
-                    yield Codestream(b"".join(parts), low, high)
+            yield from self._stored_batch(start, end)
             start = end
+
+    def _stored_batch(self, start: int, end: int) -> Iterator[Codestream | Frame]:
+        held = self._held(self._index.spans(self._level, start, end))
+        for number in range(start, end):
+            parts = self._parts(number, held)
+            if self._level or self._index.lanes[number] != Lane.HTJ2K:
+                yield self._decode(number, parts, None)
+            else:
+                low, high = struct.unpack("<qq", self._index.params[number].tobytes())
+                yield Codestream(b"".join(parts), low, high)
 
 
 def verify_series(index: SeriesIndex, fetch: Fetch, threads: int = 1) -> None:

@@ -27,6 +27,6 @@ def parse_window(text: str) -> tuple[float, float]:
         center, width = (float(part) for part in text.split(","))
     except ValueError as error:
         raise InvalidRequestError("a window is CENTER,WIDTH like 40,400") from error
-    if not (math.isfinite(center) and math.isfinite(width) and width >= 1):
-        raise InvalidRequestError("a window needs a finite centre and a width of at least 1")
+    if not (math.isfinite(center) and math.isfinite(width) and width > 0):
+        raise InvalidRequestError("a window needs a finite centre and a width above 0")
     return center, width

@@ -1,4 +1,4 @@
-"""Reads series out of the store: levels, sizes, exports, thumbnails, verification."""
+"""Reads series out of the store: levels, sizes, exports, verification."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ParamSpec
+from typing import ParamSpec, Unpack
 
-import numpy as np
 from blake3 import blake3
 
 from imarium.catalog import Catalog, PackRecord, SeriesRecord
 from imarium.codec import resample
-from imarium.errors import ImariumError, IntegrityError, InvalidRequestError, LevelError, StorageError
-from imarium.formats import EVEN, EXPORTS, evened, writer_for
-from imarium.formats.raster import encode_png
-from imarium.formats.rendering import render_8bit
-from imarium.model import Rendition, Series, Volume, radiological_turn
+from imarium.errors import ImariumError, IntegrityError, InvalidRequestError, StorageError
+from imarium.formats import EVEN, EXPORTS, Writer, evened, writer_for
+from imarium.formats.delivery import download_name
+from imarium.model import Rendition, Volume
 from imarium.model.series import Frame, unheard
 from imarium.model.sizes import parse_size
 from imarium.pack import LevelReader, SeriesIndex, Span, read_attachments, read_directory, verify_series
 from imarium.settings import Settings
 from imarium.store import ObjectStore
+from imarium.streaming.downloads import Download, ExportOptions, start_download
 from imarium.streaming.levels import LevelDetail
 
 _INDEXES_HELD = 256
 _DIRECTORIES_HELD = 8
+_PACKS_HELD = 4096
 _VERIFIED_AT_ONCE = 8 << 20
-_LARGEST_THUMBNAIL = 1024
 
 P = ParamSpec("P")
 
@@ -48,6 +47,7 @@ class Streaming:
     def __init__(self, settings: Settings, catalog: Catalog, store: ObjectStore) -> None:
         self._settings, self._catalog, self._store = settings, catalog, store
         self._index = lru_cache(_INDEXES_HELD)(self._read_index)
+        self._pack = lru_cache(_PACKS_HELD)(catalog.get_pack)
 
     # --- looking up ---------------------------------------------------------------------------------
 
@@ -69,6 +69,10 @@ class Streaming:
             LevelDetail(level, index.series.at_level(level), index.spans(level), index.level_bytes(level))
             for level in range(index.levels)
         ]
+
+    def pack(self, key: str) -> PackRecord:
+        """A pack by key, from memory if it was asked for lately: packs never change. Raises NotFoundError."""
+        return self._pack(key)
 
     def read_pack(self, key: str, start: int, stop: int) -> bytes:
         """Bytes of a pack as they are."""
@@ -118,11 +122,11 @@ class Streaming:
         reader = self.reader(record, index.level_for_size(rows, columns))
         series = index.series.at_size(rows, columns)
 
-        def resampled() -> Iterator[Frame]:
-            for frame in reader.frames():
+        def resampled(start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+            for frame in reader.frames(start, stop):
                 yield resample(frame, rows, columns, nearest=series.label_map)
 
-        return Rendition(series, index.series, resampled(), attachments, report=report)
+        return Rendition(series, index.series, resampled(), attachments, report=report, reread=resampled)
 
     def _at_level(
         self,
@@ -146,6 +150,7 @@ class Streaming:
             codestreams=None if level else reader.codestreams,
             levels=levels,
             report=report,
+            reread=reader.frames,
         )
 
     # --- leaving ------------------------------------------------------------------------------------
@@ -160,53 +165,54 @@ class Streaming:
         format_name: str,
         destination: Path,
         *,
-        level: int | None = None,
-        size: str | None = None,
-        window: tuple[float, float] | None = None,
-        full_range: bool = False,
-        transfer_syntax: str | None = None,
-        even: bool = False,
         report: Callable[[str], None] = unheard,
+        **options: Unpack[ExportOptions],
     ) -> list[Path]:
         """Write a series in a format at `destination`, a file or a folder; returns the files written,
         or the one folder of an OME-Zarr.
 
-        `even` resamples slices that are tilted or unevenly spaced onto an even grid with right angles.
         `report` takes what the receiver must know of them, one sentence a call.
 
         Raises ExportRefusedError where the hierarchy forbids it and LevelError for a missing level.
         """
-        record = self._catalog.get_series(uid)
-        writer = writer_for(
-            format_name, record.series, window=window, full=full_range, transfer_syntax=transfer_syntax
-        )
-        if even and format_name not in EVEN:
-            raise InvalidRequestError(f"an even grid is for volumes: {', '.join(EVEN)}, not {format_name}")
-        rendition = self.rendition(uid, level=level, size=size, report=report)
-        if even:
-            rendition = evened(rendition, lambda: self.rendition(uid, level=level, size=size).frames)
+        writer, rendition = self._export(uid, format_name, options, report)
         try:
             return writer.write(rendition, destination)
         except OSError as error:
             raise StorageError(f"the export cannot be written: {error.strerror}") from error
 
-    def thumbnail(self, uid: str, size: int) -> bytes:
-        """PNG of the middle frame, its longer side at most `size` pixels, square pixels on the screen."""
-        if not 1 <= size <= _LARGEST_THUMBNAIL:
-            raise InvalidRequestError(f"a thumbnail has 1 to {_LARGEST_THUMBNAIL} pixels a side")
+    def download(
+        self, uid: str, format_name: str, *, compress: bool = True, **options: Unpack[ExportOptions]
+    ) -> Download:
+        """The same as one file on its way out, made while it is taken: several files, and a folder, are one
+        zip. `compress`: whether NIfTI is gzipped.
+
+        Raises as `export` for what shows before the first bytes are made, which they are here.
+        """
+        notes: list[str] = []
+        writer, rendition = self._export(uid, format_name, options, notes.append)
+        name = download_name(format_name, compress=compress)
+        return start_download(writer.outgoing(rendition, name, self._settings.scratch), notes)
+
+    def _export(
+        self, uid: str, format_name: str, options: ExportOptions, report: Callable[[str], None]
+    ) -> tuple[Writer, Rendition]:
         record = self._catalog.get_series(uid)
-        full = self.index(record).series
-        height, width = _physical_shape(full)
-        scale = min(1.0, size / max(height, width))
-        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-        try:
-            level = self.index(record).level_for_size(min(rows, full.rows), min(columns, full.columns))
-        except LevelError:
-            level = 0
-        reader = self.reader(record, level)
-        middle = full.frames // 2 if len(full.dimensions) == 1 else full.dimensions[-1] // 2
-        picture = render_8bit(reader.frame(middle), reader.series, None, middle)
-        return encode_png(_turned(resample(picture, rows, columns, nearest=full.label_map), full))
+        writer = writer_for(
+            format_name,
+            record.series,
+            window=options.get("window"),
+            full=options.get("full_range", False),
+            transfer_syntax=options.get("transfer_syntax"),
+        )
+        even = options.get("even", False)
+        if even and format_name not in EVEN:
+            raise InvalidRequestError(f"an even grid is for volumes: {', '.join(EVEN)}, not {format_name}")
+        level, size = options.get("level"), options.get("size")
+        rendition = self.rendition(uid, level=level, size=size, report=report)
+        if even:
+            rendition = evened(rendition, lambda: rendition.again(0, rendition.series.frames))
+        return writer, rendition
 
     # --- checking -----------------------------------------------------------------------------------
 
@@ -254,25 +260,3 @@ def _failure(check: Callable[P, None], *arguments: P.args, **options: P.kwargs) 
     except ImariumError as error:
         return str(error)
     return None
-
-
-def _turned(picture: Frame, series: Series) -> Frame:
-    """DICOM slices are stored as they are to be seen; others are turned as radiologists look at them."""
-    if series.format == "dicom" or series.affine is None:
-        return picture
-    transpose, flip_columns, flip_rows = radiological_turn(series.affine)
-    if transpose:
-        picture = picture.swapaxes(0, 1)
-    turned: Frame = picture[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-    return np.ascontiguousarray(turned)
-
-
-def _physical_shape(series: Series) -> tuple[float, float]:
-    """Rows and columns of the picture with square pixels, of about the same number."""
-    if series.spacing is None:
-        return series.rows, series.columns
-    _, row, column = series.spacing
-    if not (0 < row < 1e6 and 0 < column < 1e6):
-        return series.rows, series.columns
-    unit = min(row, column)
-    return series.rows * row / unit, series.columns * column / unit

@@ -8,16 +8,39 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import generate_frames
 from pydicom.filewriter import dcmwrite
+from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    MediaStorageDirectoryStorage,
+)
 
 STUDY = "1.2.826.0.1.3680043.10.9999.1"
 SERIES = f"{STUDY}.1"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+PIXEL_ENCODING = frozenset(
+    {
+        0x00280004,  # photometric interpretation
+        0x00280006,  # planar configuration
+        0x7FE00001,
+        0x7FE00002,
+        0x7FE00008,
+        0x7FE00009,
+        0x7FE00010,
+    }
+)
+"""Elements that say how pixels are encoded, and hold them."""
 
 
 def make_dataset(pixels: NDArray[Any], instance: int = 1, **elements: Any) -> Dataset:
@@ -89,3 +112,38 @@ def write_file(path: Path, dataset: Dataset, syntax: UID = ExplicitVRLittleEndia
         enforce_file_format=True,
     )
     return path
+
+
+def elements(dataset: Dataset, path: str = "") -> dict[tuple[str, int], Any]:
+    """All elements but those of the pixels' encoding, nested ones too: place -> value, or number of items.
+
+    Items outside a sequence, which only broken files have, are no elements.
+    """
+    found: dict[tuple[str, int], Any] = {}
+    for tag in list(dataset.keys()):
+        if tag.element == 0 or tag.group == 0xFFFE or (not path and int(tag) in PIXEL_ENCODING):
+            continue
+        element = dataset[tag]
+        if element.VR == "SQ":
+            found[path, int(tag)] = len(element.value)
+            for number, item in enumerate(element.value):
+                found.update(elements(item, f"{path}/{int(tag):08x}[{number}]"))
+        else:
+            found[path, int(tag)] = element.value
+    return found
+
+
+def decoded(dataset: Dataset, *, raw: bool = False) -> NDArray[Any]:
+    """The pixels of a dataset by pydicom; `raw` keeps YBR as it is.
+
+    Decoders of lossy JPEG differ by 1. Imarium's is libjpeg-turbo, which Pillow brings for 8 bits and
+    imagecodecs for 12.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax == JPEGExtended12Bit and dataset.SamplesPerPixel == 1:
+        frames = generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames", 1)))
+        pixels = np.stack([imagecodecs.jpeg8_decode(frame) for frame in frames])
+        return pixels if len(pixels) > 1 else pixels[0]
+    plugin = "pillow" if syntax == JPEGBaseline8Bit else ""
+    found: NDArray[Any] = pixel_array(dataset, raw=raw, decoding_plugin=plugin)
+    return found

@@ -21,10 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
+from imarium.codec.source import keep
 from imarium.errors import ImariumError
 from imarium.formats import HEAD_BYTES
 from imarium.formats.base import ReadContext, Reader, Refusal
 from imarium.model import SourceSeries
+from imarium.model.series import Frame
 from imarium.settings import Limits
 from imarium.testing.mutations import mutate
 
@@ -48,6 +50,8 @@ SECONDS = 90.0
 """For one case, the start of a decoder process (up to 60 s) included."""
 LARGEST_SEED = 1 << 20
 """Bytes of the largest file of a corpus that is damaged."""
+_KEPT_FRAMES = 16
+"""Most frames of a series whose compressed frames are asked for."""
 _SECRET = "Zebulon-Quartz"  # noqa: S105 - a name that no message may quote
 
 
@@ -228,6 +232,15 @@ def _read(
     return outcomes, failures
 
 
+def _keep(source: SourceSeries, number: int, frame: Frame) -> None:
+    """What ingest does with the compressed frame of a source."""
+    kept = None if source.codestream is None else source.codestream(number)
+    if kept is not None and frame.dtype.kind in "iu":
+        keep(frame, kept, source.series.bits_stored)
+    if source.packed_bytes is not None:
+        source.packed_bytes(number)
+
+
 def _lies(source: SourceSeries) -> list[str]:
     """What frames and facts disagree about."""
     series, lies, count = source.series, list[str](), 0
@@ -235,10 +248,12 @@ def _lies(source: SourceSeries) -> list[str]:
         json.dumps([series.to_json(), series.spacing, series.at_level(5).spacing], allow_nan=False)
     except ValueError:
         lies.append("a fact of the series is NaN or infinite, which JSON does not have")
-    for count, frame in enumerate(source.read_frames(), start=1):  # noqa: B007 - told after the loop
+    for count, frame in enumerate(source.read_frames(), start=1):
         if frame.shape != series.frame_shape or frame.dtype != np.dtype(series.dtype):
             lies.append("a frame has another shape or type than the series says")
             break
+        if count <= _KEPT_FRAMES:
+            _keep(source, count - 1, frame)
     else:
         if count != series.frames:
             lies.append("other than the series says, in the number of frames")

@@ -23,6 +23,8 @@ class LaneConformance:
     lanes: tuple[Lane, ...] = tuple(Lane)
     """Lanes that may come out for these."""
     tier: Tier = Tier.FAST
+    budget: float | None = None
+    """Bytes that a frame may take before something smaller is tried."""
 
     def test_any_values_come_back_exactly(self) -> None:
         """Bit for bit, for any shape, type and values, NaN and infinities included."""
@@ -32,7 +34,7 @@ class LaneConformance:
         def check(frame: NDArray[Any]) -> None:
             series = series_of(frame, **self.facts)
             depth = decompositions_for(series.rows, series.columns)
-            encoded = encode_frame(frame, series, depth, tier=self.tier)
+            encoded = encode_frame(frame, series, depth, tier=self.tier, budget=self.budget)
             assert encoded.lane in self.lanes
             assert len(encoded.parts) == depth + 1
             decoded = decode_frame(encoded.lane, encoded.params, encoded.parts, series, depth, 0)
@@ -49,7 +51,7 @@ class LaneConformance:
         def check(frame: NDArray[Any]) -> None:
             series = series_of(frame, **self.facts)
             depth = decompositions_for(series.rows, series.columns)
-            encoded = encode_frame(frame, series, depth, tier=self.tier)
+            encoded = encode_frame(frame, series, depth, tier=self.tier, budget=self.budget)
             for level in range(depth + 1):
                 parts = encoded.parts[: depth + 1 - level]
                 decoded = decode_frame(encoded.lane, encoded.params, parts, series, depth, level)
@@ -66,7 +68,7 @@ class LaneConformance:
         frame = np.arange(64 * 48).reshape(64, 48).astype(self.dtypes[0])
         series = series_of(frame, **self.facts)
         depth = decompositions_for(64, 48)
-        encoded = encode_frame(frame, series, depth, tier=self.tier)
+        encoded = encode_frame(frame, series, depth, tier=self.tier, budget=self.budget)
         out = np.empty_like(frame)
         decode_frame(encoded.lane, encoded.params, encoded.parts, series, depth, 0, out)
         np.testing.assert_array_equal(out, frame)

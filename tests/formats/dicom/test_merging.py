@@ -34,12 +34,12 @@ def test_slices(tmp_path, read):
     (everything,) = read(*paths)
     (odd,), (even,) = read(*paths[::2]), read(*paths[1::2])
     assert compatible(odd.series, even.series)
-    same(merge(*stored(odd), even), everything)
+    same(merge(*stored(odd), even).source, everything)
     (overlapping,) = read(*paths[1:4])
     with pytest.raises(InvalidRequestError):
         merge(*stored(odd), overlapping)
     known = instance_frames(odd.attachments).keys() & instance_frames(overlapping.attachments).keys()
-    joined = merge(*stored(odd), overlapping, known)
+    joined = merge(*stored(odd), overlapping, known).source
     assert joined.series.frames == 6 - 1 + 1
     assert [int(frame[0, 0]) for frame in joined.read_frames()] == [1, 2, 3, 4, 5, 7]
     assert {file.path for file in joined.files} == {paths[1], paths[3]}
@@ -70,7 +70,7 @@ def test_slices_with_slopes_of_their_own(tmp_path, read):
     assert Volume.wrap(np.stack(frames), series).rescaled()[:, 0, 0].tolist() == [30, 10]
     (first,), (second,) = read(paths[0]), read(paths[1])
     assert first.series.frame_rescale is None
-    same(merge(*stored(first), second), everything)
+    same(merge(*stored(first), second).source, everything)
     (alike,) = read(paths[0], write_file(tmp_path / "3", make_dataset(frames[0], 3, RescaleSlope="0.5")))
     assert alike.series.frame_rescale is None
     assert RESCALE_NOTE not in alike.series.notes
@@ -80,7 +80,7 @@ def test_volumes_in_any_portions(shared_data, read):
     paths = sorted((shared_data / "mr-nih-ge-siemens/20180918GE/mr_0004").glob("*.dcm"))
     (everything,) = read(*paths)
     (first,), (second,) = read(*paths[:45]), read(*paths[45:])
-    same(merge(*stored(first), second), everything)
+    same(merge(*stored(first), second).source, everything)
 
 
 def test_mosaics(shared_data, read):
@@ -88,7 +88,7 @@ def test_mosaics(shared_data, read):
     (everything,) = read(*paths)
     (first,), (second,) = read(paths[1]), read(paths[0])
     assert compatible(first.series, second.series)
-    same(merge(*stored(first), second), everything)
+    same(merge(*stored(first), second).source, everything)
 
 
 def test_merged_again(tmp_path, read):
@@ -98,7 +98,7 @@ def test_merged_again(tmp_path, read):
     ]
     (everything,) = read(*paths)
     (one,), (two,), (three,) = (read(*paths[number::3]) for number in range(3))
-    same(merge(*stored(merge(*stored(one), three)), two), everything)
+    same(merge(*stored(merge(*stored(one), three).source), two).source, everything)
 
 
 def test_source_that_can_only_iterate(tmp_path, read):
@@ -109,7 +109,7 @@ def test_source_that_can_only_iterate(tmp_path, read):
     (everything,) = read(*paths)
     (one,), (two,) = read(*paths[::2]), read(*paths[1::2])
     frames = list(two.read_frames())
-    same(merge(*stored(one), replace(two, read_frames=lambda: iter(frames))), everything)
+    same(merge(*stored(one), replace(two, read_frames=lambda: iter(frames))).source, everything)
 
 
 def test_incompatible(tmp_path, read):

@@ -7,23 +7,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.pixels import pixel_array
-from pydicom.uid import JPEGBaseline8Bit
 
 from imarium.errors import ExportRefusedError, IntegrityError
 from imarium.formats.base import Refusal
 from imarium.formats.dicom import DicomWriter
 from imarium.model import Rendition
-from imarium.testing.dicom_files import make_dataset, write_file
-
-PIXEL_ENCODING = {
-    0x00280004,  # photometric interpretation
-    0x00280006,  # planar configuration
-    0x7FE00001,
-    0x7FE00002,
-    0x7FE00008,
-    0x7FE00009,
-    0x7FE00010,
-}
+from imarium.testing.dicom_files import decoded, elements, make_dataset, write_file
 
 
 def full(source):
@@ -37,22 +26,6 @@ def at_level(source, level):
     return Rendition(source.series.at_level(level), source.series, frames, source.attachments)
 
 
-def elements(dataset, path=""):
-    """All elements, nested ones too: place -> value."""
-    found = {}
-    for tag in list(dataset.keys()):
-        if tag.element == 0 or (not path and int(tag) in PIXEL_ENCODING):
-            continue
-        element = dataset[tag]
-        if element.VR == "SQ":
-            found[path, int(tag)] = len(element.value)
-            for number, item in enumerate(element.value):
-                found.update(elements(item, f"{path}/{int(tag):08x}[{number}]"))
-        else:
-            found[path, int(tag)] = element.value
-    return found
-
-
 def assert_same(source_path, written_path):
     before, after = pydicom.dcmread(source_path, force=True), pydicom.dcmread(written_path)
     assert after.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
@@ -62,13 +35,7 @@ def assert_same(source_path, written_path):
     assert one == other, {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
     if "TransferSyntaxUID" in before.file_meta:
         try:
-            # Decoders of lossy JPEG differ by 1; ours is libjpeg-turbo, which Pillow brings.
-            turbo = (
-                {"decoding_plugin": "pillow"}
-                if before.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
-                else {}
-            )
-            raw, default = pixel_array(before, raw=True, **turbo), pixel_array(before, **turbo)
+            raw, default = decoded(before, raw=True), decoded(before)
         except RuntimeError:
             return  # a file that only the decoder process can decode
         assert np.array_equal(raw, pixel_array(after, raw=True))

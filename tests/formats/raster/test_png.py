@@ -144,8 +144,6 @@ def test_palettes_through_the_archive(archive: Archive, tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png").convert("RGB")), expected)
     archive.streaming.export(outcome.series, "npy", tmp_path / "out.npy")
     assert np.array_equal(np.load(tmp_path / "out.npy")[0], values)
-    thumbnail = Image.open(io.BytesIO(archive.streaming.thumbnail(outcome.series, 64)))
-    assert thumbnail.mode == "RGB"
 
 
 def test_interlaced_and_chunks_that_hold_no_pixels(read: Read) -> None:

@@ -40,7 +40,7 @@ def test_rendered_frames_go_to_a_folder(tmp_path: Path) -> None:
     frames = _frames(series)
     for window in (None, (0.0, 50.0)):
         out = tmp_path / f"{window}"
-        paths = PngWriter(window).write(Rendition(series, series, iter(frames), {}), out)
+        paths = PngWriter(window).write(Rendition(series, series, frames, {}), out)
         assert [path.name for path in paths] == ["00001.png", "00002.png", "00003.png"]
         used = window or default_window(frames, series)
         for path, frame in zip(paths, frames, strict=True):
@@ -62,7 +62,7 @@ def test_the_series_window_is_used(tmp_path: Path) -> None:
 def test_full_depth_gives_back_stored_values(dtype: str, tmp_path: Path) -> None:
     series = _series(dtype=dtype)
     frames = _frames(series, 100 if dtype.endswith("8") and len(dtype) < 6 else 30000)
-    paths = PngWriter(full=True).write(Rendition(series, series, iter(frames), {}), tmp_path / "a")
+    paths = PngWriter(full=True).write(Rendition(series, series, frames, {}), tmp_path / "a")
     for path, frame in zip(paths, frames, strict=True):
         image = Image.open(path)
         offset = int(image.info.get("imarium:offset", 0))

@@ -74,7 +74,8 @@ export const api = {
 /** Addresses of binary answers. */
 export const url = {
   index: (uid: string) => address(`${series(uid)}/index`),
-  thumbnail: (uid: string, size: number) => address(`${series(uid)}/thumbnail`, { size }),
+  thumbnail: (uid: string, size: number) =>
+    address(`${series(uid)}/thumbnail`, { size, upsample: "true" }),
   pixels: (uid: string, level: number, start: number, stop: number) =>
     address(`${series(uid)}/pixels`, { level, start, stop }),
   export: (uid: string, format: string, level: number) => address(`${series(uid)}/export`, { format, level }),

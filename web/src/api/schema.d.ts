@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change Labels
+         * @description Set and remove labels of all series of selections.
+         */
+        post: operations["change_labels_api_v1_labels_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/login": {
         parameters: {
             query?: never;
@@ -58,6 +78,32 @@ export interface paths {
          * @description Forget the token.
          */
         post: operations["logout_api_v1_logout_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/manifest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Manifest
+         * @description All series of a selection with geometry, labels and the byte ranges of every level, as a table.
+         *
+         *     Labels are asked for as `label.KEY=VALUE`; no key: all series. The ETag holds the digest of the content.
+         */
+        get: operations["get_manifest_api_v1_manifest_get"];
+        put?: never;
+        /**
+         * Post Manifest
+         * @description The same for a selection in the body, which may name many series.
+         */
+        post: operations["post_manifest_api_v1_manifest_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -146,6 +192,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/series/{uid}/cine": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Cine
+         * @description Frames of a series as an animated WebP: start to stop - 1, every step-th, or some evenly chosen.
+         *
+         *     Where neither is said, a long series is thinned, and the header Imarium-Notes (a JSON array of sentences)
+         *     tells so.
+         */
+        get: operations["cine_api_v1_series__uid__cine_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/series/{uid}/export": {
         parameters: {
             query?: never;
@@ -155,9 +224,10 @@ export interface paths {
         };
         /**
          * Export
-         * @description A series in a format; several files, and a folder, come as one zip.
+         * @description A series in a format, made while it is sent; several files, and a folder, come as one zip.
          *
-         *     What must be known of them is in the header Imarium-Notes, a JSON array of sentences.
+         *     What must be known of them is in the header Imarium-Notes, a JSON array of sentences; what shows only
+         *     while a zip is made is in the zip's comment, in the same form.
          */
         get: operations["export_api_v1_series__uid__export_get"];
         put?: never;
@@ -181,6 +251,26 @@ export interface paths {
          */
         get: operations["index_api_v1_series__uid__index_get"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/series/{uid}/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Replace Labels
+         * @description Have a series bear these labels and no others.
+         */
+        put: operations["replace_labels_api_v1_series__uid__labels_put"];
         post?: never;
         delete?: never;
         options?: never;
@@ -217,7 +307,7 @@ export interface paths {
         };
         /**
          * Thumbnail
-         * @description PNG of the middle frame with the default window.
+         * @description One frame as PNG, JPEG or WebP, with the series' own window unless another is given.
          */
         get: operations["thumbnail_api_v1_series__uid__thumbnail_get"];
         put?: never;
@@ -428,6 +518,46 @@ export interface components {
             message: string;
         };
         /**
+         * LabelChange
+         * @description Labels for the series of a selection; a label that is null is removed, and others stay.
+         */
+        LabelChange: {
+            /** Labels */
+            labels: {
+                [key: string]: string | null;
+            };
+            selection: components["schemas"]["SelectionBody"];
+        };
+        /**
+         * LabelChanges
+         * @description Changes that are made in turn: all of them or none.
+         */
+        LabelChanges: {
+            /** Items */
+            items: components["schemas"]["LabelChange"][];
+        };
+        /**
+         * LabelledAnswer
+         * @description What labels were set on.
+         */
+        LabelledAnswer: {
+            /**
+             * Series
+             * @description How many series each selection has.
+             */
+            series: number[];
+        };
+        /**
+         * LabelsAnswer
+         * @description The labels of a series.
+         */
+        LabelsAnswer: {
+            /** Labels */
+            labels: {
+                [key: string]: string;
+            };
+        };
+        /**
          * LevelItem
          * @description One resolution level, and where the pack holds it for all frames.
          */
@@ -519,6 +649,14 @@ export interface components {
              */
             collection: string;
             /**
+             * Labels
+             * @description Of all series, those too that are known already.
+             * @default {}
+             */
+            labels: {
+                [key: string]: string;
+            };
+            /**
              * @description archive: smallest, for images that are rarely read.
              * @default fast
              */
@@ -529,12 +667,51 @@ export interface components {
          * @description Where the codestreams lie.
          */
         PackItem: {
+            /**
+             * Index
+             * @description Bytes start to stop - 1 of the pack: the series' index.
+             */
+            index: [
+                number,
+                number
+            ];
             /** Key */
             key: string;
             /** Size */
             size: number;
             /** Url */
             url: string;
+        };
+        /**
+         * SelectionBody
+         * @description Which series are meant: those that meet all of what is given.
+         */
+        SelectionBody: {
+            /** Body Part */
+            body_part?: string | null;
+            /** Collection */
+            collection?: string | null;
+            /**
+             * Labels
+             * @default {}
+             */
+            labels: {
+                [key: string]: string;
+            };
+            /** Modality */
+            modality?: string | null;
+            /**
+             * Series
+             * @description UIDs; none: whichever.
+             * @default []
+             */
+            series: string[];
+            /**
+             * Studies
+             * @description UIDs; none: whichever.
+             * @default []
+             */
+            studies: string[];
         };
         /**
          * SeriesDetail
@@ -603,6 +780,10 @@ export interface components {
             ][] | null;
             /** Label Map */
             label_map: boolean;
+            /** Labels */
+            labels: {
+                [key: string]: string;
+            };
             /**
              * Lane
              * @description Why the pixels are stored the way they are.
@@ -701,6 +882,10 @@ export interface components {
              * @description Format of the source: dicom, nifti, png or jpeg.
              */
             format: string;
+            /** Labels */
+            labels: {
+                [key: string]: string;
+            };
             /**
              * Levels
              * @description Valid levels are 0 (full resolution) to levels - 1.
@@ -753,6 +938,11 @@ export interface components {
          * @description Is the server there, and which one is it.
          */
         StatusAnswer: {
+            /**
+             * Api
+             * @description Version of the API; clients of another one refuse to go on.
+             */
+            api: number;
             /** Collections */
             collections: number;
             /** Series */
@@ -848,6 +1038,41 @@ export interface operations {
             };
         };
     };
+    change_labels_api_v1_labels_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LabelChanges"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelledAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     login_api_v1_login_post: {
         parameters: {
             query?: never;
@@ -894,6 +1119,101 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    get_manifest_api_v1_manifest_get: {
+        parameters: {
+            query?: {
+                format?: "parquet" | "arrow";
+                /** @description Seconds for which signed addresses of packs are to be valid. */
+                presign?: number | null;
+                collection?: string | null;
+                series?: string[] | null;
+                study?: string[] | null;
+                modality?: string | null;
+                body_part?: string | null;
+            };
+            header?: {
+                "if-none-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.apache.arrow.stream": unknown;
+                    "application/vnd.apache.parquet": unknown;
+                };
+            };
+            /** @description The manifest is the one that If-None-Match names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    post_manifest_api_v1_manifest_post: {
+        parameters: {
+            query?: {
+                format?: "parquet" | "arrow";
+                /** @description Seconds for which signed addresses of packs are to be valid. */
+                presign?: number | null;
+            };
+            header?: {
+                "if-none-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SelectionBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.apache.arrow.stream": unknown;
+                    "application/vnd.apache.parquet": unknown;
+                };
+            };
+            /** @description The manifest is the one that If-None-Match names. */
+            304: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1059,6 +1379,62 @@ export interface operations {
             };
         };
     };
+    cine_api_v1_series__uid__cine_get: {
+        parameters: {
+            query?: {
+                /** @description Longer side in pixels; square pixels on the screen */
+                size?: number | null;
+                start?: number | null;
+                stop?: number | null;
+                step?: number | null;
+                /** @description So many, evenly chosen */
+                frames?: number | null;
+                /** @description By the time step, or 15 */
+                fps?: number | null;
+                /** @description CENTER,WIDTH in rescaled values, or auto: by the values themselves */
+                window?: string | null;
+                /** @description Allow sizes beyond the full resolution */
+                upsample?: boolean;
+                /** @description Of JPEG and WebP; 85 and 80 unless said */
+                quality?: number | null;
+            };
+            header?: {
+                "if-none-match"?: string | null;
+            };
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/webp": unknown;
+                };
+            };
+            /** @description Not Modified */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     export_api_v1_series__uid__export_get: {
         parameters: {
             query: {
@@ -1135,6 +1511,45 @@ export interface operations {
             };
         };
     };
+    replace_labels_api_v1_series__uid__labels_put: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelsAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     pixels_api_v1_series__uid__pixels_get: {
         parameters: {
             query?: {
@@ -1173,9 +1588,23 @@ export interface operations {
     thumbnail_api_v1_series__uid__thumbnail_get: {
         parameters: {
             query?: {
-                size?: number;
+                /** @description Longer side in pixels; square pixels on the screen */
+                size?: number | null;
+                /** @description The middle one unless said */
+                frame?: number | null;
+                /** @description CENTER,WIDTH in rescaled values, or auto: by the values themselves */
+                window?: string | null;
+                /** @description Allow sizes beyond the full resolution */
+                upsample?: boolean;
+                /** @description Else what Accept names */
+                format?: ("png" | "jpeg" | "webp") | null;
+                /** @description Of JPEG and WebP; 85 and 80 unless said */
+                quality?: number | null;
             };
-            header?: never;
+            header?: {
+                accept?: string | null;
+                "if-none-match"?: string | null;
+            };
             path: {
                 uid: string;
             };
@@ -1189,8 +1618,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "image/jpeg": unknown;
                     "image/png": unknown;
+                    "image/webp": unknown;
                 };
+            };
+            /** @description Not Modified */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Client Error */
             "4XX": {

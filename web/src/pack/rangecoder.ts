@@ -8,6 +8,11 @@ export function evenContexts(count: number): Contexts {
   return new Uint16Array(count).fill(1024);
 }
 
+/** Contexts that start at these shares of zeros. */
+export function startsAt(...shares: number[]): Contexts {
+  return Uint16Array.from(shares, (share) => Math.round(2048 * share));
+}
+
 /** Decodes the decisions of one part. Any bytes decode to something: what does not make sense the caller must refuse. */
 export class RangeDecoder {
   // As signed 32-bit integers: small integers are what engines are fast with. Compared after `>>> 0`.

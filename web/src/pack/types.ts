@@ -1,7 +1,7 @@
 /** The words of the pack format (docs/design/pack-format.md). */
 
 /** Lane numbers as they lie in the index. */
-export const LANE = { htj2k: 1, polyphase: 2, float: 3, affine: 4, ranked: 5, complex: 6, labels: 7 } as const;
+export const LANE = { htj2k: 1, polyphase: 2, float: 3, affine: 4, ranked: 5, complex: 6, labels: 7, source: 8 } as const;
 
 /** The facts of a series that the reader and the viewer need; further keys are allowed. */
 export interface SeriesFacts {

@@ -32,15 +32,16 @@ from imarium.faces.cli.output import (
     print_summary,
     say,
     shown,
-    size_text,
     warn,
 )
 from imarium.faces.cli.packs import packs
+from imarium.faces.cli.reports import report
 from imarium.formats import EXPORTS
 from imarium.formats.delivery import size_of
 from imarium.ingest import Status, Summary
 from imarium.model import parse_labels
 from imarium.version import VERSION
+from imarium.wording import size_text
 
 app = typer.Typer(
     name="imarium",
@@ -54,6 +55,7 @@ app.command()(manifest)
 app.command()(download)
 app.command("export-hf")(export_hf)
 app.command()(label)
+app.command()(report)
 
 
 class RunnableServer(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from imarium.archive import Archive
 from imarium.client import Client
 from imarium.client.download import Downloaded, Form, Progress
 from imarium.codec import Tier
-from imarium.errors import StorageError
+from imarium.errors import InvalidRequestError, StorageError
 from imarium.faces.cli.local import client_of
 from imarium.faces.cli.paths import config_folder
 from imarium.faces.cli.sending import folders_of, to_send
@@ -27,7 +27,7 @@ from imarium.model import Selection
 from imarium.streaming import VerifyOutcome, describe, describe_fully, parse_window
 
 if TYPE_CHECKING:
-    from imarium.manifest import Format
+    from imarium.manifest import Format, Manifest
 
 Changes = Sequence[tuple[Selection, Mapping[str, str | None]]]
 """Labels to set, and with None to remove, on the series of selections."""
@@ -74,13 +74,13 @@ class Backend(Protocol):
     def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
         """Write what a selection holds as a table."""
 
+    def reading(self, selection: Selection) -> AbstractContextManager[tuple[Manifest, Client]]:
+        """A snapshot of a selection, and a client that reads its series."""
+
     def download(
         self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
     ) -> list[Downloaded]:
         """Write every series of a selection into a folder; what is finished there stays."""
-
-    def reading(self, selection: Selection) -> AbstractContextManager[Client]:
-        """A client that reads, among others, the series of a selection."""
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -131,16 +131,18 @@ class LocalBackend:
             draft.write(path, kind)
             return WrittenManifest(draft.series, draft.digest)
 
+    @contextmanager
+    def reading(self, selection: Selection) -> Iterator[tuple[Manifest, Client]]:
+        """A snapshot, and a client straight over the objects."""
+        with client_of(self._archive, selection) as client:
+            yield client.manifest(), client
+
     def download(
         self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
     ) -> list[Downloaded]:
         """Read the packs as the client does."""
         with client_of(self._archive, selection) as client:
             return _downloaded(client, None, dest, form, report)
-
-    def reading(self, selection: Selection) -> AbstractContextManager[Client]:
-        """A client over this home's packs."""
-        return client_of(self._archive, selection)
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -234,15 +236,16 @@ class RemoteBackend:
         manifest.write(path)
         return WrittenManifest(len(manifest), manifest.digest)
 
+    @contextmanager
+    def reading(self, selection: Selection) -> Iterator[tuple[Manifest, Client]]:
+        """A snapshot, and the client of the server."""
+        yield self._client.manifest(selection), self._client
+
     def download(
         self, selection: Selection, dest: Path, form: Form, report: Callable[[Progress], None]
     ) -> list[Downloaded]:
         """Stream from the server."""
         return _downloaded(self._client, selection, dest, form, report)
-
-    def reading(self, selection: Selection) -> AbstractContextManager[Client]:  # noqa: ARG002 - it reads all
-        """The server's."""
-        return nullcontext(self._client)
 
     def collections(self) -> list[str]:
         """Names of all collections."""
@@ -260,6 +263,8 @@ class RemoteBackend:
         """Download an export; a zip of several files is unpacked."""
 
         def made(draft: Path) -> list[Path]:
+            if draft.suffix == ".hdr":
+                raise InvalidRequestError("a server sends one file; ask for .nii or .nii.gz")
             file = self._client.export(
                 request.uid,
                 draft.parent,
@@ -309,6 +314,8 @@ def _delivered(format_name: str, output: str | None, make: Callable[[Path], list
         with TemporaryDirectory(prefix=".imarium-", dir=nearest) as folder:
             compress = target.name.lower().endswith(".gz")
             draft = Path(folder) / download_name(format_name, compress=compress)
+            if target.name.lower().endswith(".hdr"):
+                draft = draft.with_suffix(".hdr")
             return deliver(make(draft), output, format_name)
     except OSError as error:
         raise StorageError(f"the export cannot be written: {error.strerror}") from error

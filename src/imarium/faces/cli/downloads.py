@@ -12,8 +12,9 @@ import typer
 from imarium.client.download import Form, Progress
 from imarium.client.progress import shown_progress
 from imarium.faces.cli.options import AsJson, Home, Server, acting_on
-from imarium.faces.cli.output import emit, say, size_text, warn
+from imarium.faces.cli.output import emit, say, warn
 from imarium.model import Selection
+from imarium.wording import size_text
 
 
 def download(

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from imarium.faces.cli.options import AsJson, Home, Server, acting_on
-from imarium.faces.cli.output import emit, say, size_text
+from imarium.faces.cli.output import emit, say
 from imarium.model import Selection
 from imarium.streaming import parse_window
+from imarium.wording import size_text
 
 
 def export_hf(
@@ -37,8 +38,8 @@ def export_hf(
         shown = "default" if window == "default" else parse_window(window)
     from imarium.huggingface import export  # noqa: PLC0415 - pyarrow takes long to load
 
-    with acting_on(home, server) as backend, backend.reading(chosen) as client:
-        made = export(client, chosen, dest, level=level, size=size, window=shown, label=label, split=split)
+    with acting_on(home, server) as backend, backend.reading(chosen) as (manifest, client):
+        made = export(client, manifest, dest, level=level, size=size, window=shown, label=label, split=split)
     if as_json:
         emit({"path": str(made.folder), "series": made.series, "images": made.images, "bytes": made.bytes})
     else:

@@ -64,7 +64,8 @@ def label(
 
 
 def _change(selection: str | None, labels: list[str] | None) -> Change:
-    if not selection or not selection.strip():
+    chosen = Selection.parse(selection or "")
+    if chosen.is_everything:
         raise InvalidRequestError("name what to label: series=UID, or collection=NAME and more")
     change: dict[str, str | None] = {}
     for item in labels or []:
@@ -74,7 +75,7 @@ def _change(selection: str | None, labels: list[str] | None) -> Change:
                 "a label is KEY=VALUE like class=covid, or KEY= to remove it, each key once"
             )
         change[key] = value or None
-    return Selection.parse(selection), change
+    return chosen, change
 
 
 def _batches(path: Path) -> Iterator[list[Change]]:

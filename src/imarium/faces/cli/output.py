@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
@@ -21,6 +22,7 @@ from rich.progress import (
 
 from imarium.ingest import Observer, Summary
 from imarium.ingest.outcome import Silent, Status
+from imarium.wording import size_text
 
 _PIPED_COLUMNS = 240
 
@@ -52,15 +54,6 @@ def emit(value: dict[str, Any]) -> None:
     """One JSON object on one line."""
     sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
     sys.stdout.flush()
-
-
-def size_text(size: float) -> str:
-    """Bytes as people read them."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 class _Bar:
@@ -95,6 +88,24 @@ def ingest_progress(hidden: bool) -> Iterator[Observer]:
     )
     with Progress(*columns, console=errors, transient=True) as progress:
         yield _Bar(progress)
+
+
+@contextmanager
+def series_progress(hidden: bool, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error that a call moves by one series, or nothing."""
+    if hidden:
+        yield lambda: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("series"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task("series", total=total)
+        yield lambda: progress.advance(task)
 
 
 def print_summary(summary: Summary) -> None:

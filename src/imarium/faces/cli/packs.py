@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from imarium.faces.cli.output import console, emit, say, size_text, warn
+from imarium.faces.cli.output import console, emit, say, warn
 from imarium.pack import PackReport, SeriesReport, open_pack_file
+from imarium.wording import size_text
 
 packs = typer.Typer(help="Look into pack files.", no_args_is_help=True)
 

@@ -13,7 +13,17 @@ from fastapi.staticfiles import StaticFiles
 
 from imarium.archive import Archive
 from imarium.errors import NotFoundError
-from imarium.faces.http import browse, errors, labels, manifests, pixels, sessions, uploads
+from imarium.faces.http import (
+    browse,
+    errors,
+    exports,
+    labels,
+    manifests,
+    packs,
+    pictures,
+    sessions,
+    uploads,
+)
 from imarium.faces.http.context import current_user
 from imarium.faces.http.guard import Guard
 from imarium.faces.http.schemas import ErrorAnswer
@@ -25,6 +35,7 @@ WEB = Path(__file__).parent / "web"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _EXPORTS_AT_ONCE = 2
+_PICTURES_AT_ONCE = 4
 
 
 def create_app(
@@ -52,12 +63,13 @@ def create_app(
     )
     app.state.archive = archive
     app.state.exports = asyncio.Semaphore(_EXPORTS_AT_ONCE)
+    app.state.pictures = asyncio.Semaphore(_PICTURES_AT_ONCE)
     errors.install(app)
     api = APIRouter(prefix="/api/v1", responses={"4XX": {"model": ErrorAnswer}})
     for module in (browse, sessions):
         api.include_router(module.public)
     login = [] if open_reading else [Depends(current_user)]
-    for module in (browse, labels, manifests, pixels, sessions, uploads):
+    for module in (browse, labels, manifests, packs, pictures, exports, sessions, uploads):
         api.include_router(module.router, dependencies=login)
 
     @api.get("/openapi.json", include_in_schema=False, dependencies=login)

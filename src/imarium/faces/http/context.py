@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
 from imarium.archive import Archive
-from imarium.catalog import PackRecord, SeriesRecord
+from imarium.catalog import SeriesRecord
 from imarium.errors import AuthenticationError, IntegrityError, NotFoundError
 
 LARGEST = 1 << 31
 """Bound of every integer of a query; what lies beyond it overflows in the catalog."""
 
+OCTETS = "application/octet-stream"
+BINARY: dict[int | str, dict[str, object]] = {200: {"content": {OCTETS: {}}}}
+"""How OpenAPI is told of plain bytes."""
 
-def archive_of(request: Request) -> Archive:
-    """The archive that the app serves."""
+
+async def archive_of(request: Request) -> Archive:
+    """The archive that the app serves. Asynchronous, since anything else takes a turn of a thread."""
     archive: Archive = request.app.state.archive
     return archive
 
@@ -42,7 +46,7 @@ def current_user(archive: ArchiveDep, token: TokenDep) -> str:
 
 UserDep = Annotated[str, Depends(current_user)]
 
-_LOST = "what the catalog knows is missing in the store; `imarium verify` finds out what else is"
+LOST = "what the catalog knows is missing in the store; `imarium verify` finds out what else is"
 
 
 def known_series(archive: ArchiveDep, uid: str) -> Iterator[SeriesRecord]:
@@ -51,17 +55,13 @@ def known_series(archive: ArchiveDep, uid: str) -> Iterator[SeriesRecord]:
     try:
         yield record
     except NotFoundError as error:
-        raise IntegrityError(_LOST) from error
-
-
-def known_pack(archive: ArchiveDep, prefix: str, name: str) -> Iterator[PackRecord]:
-    """A pack of the catalog; see `known_series`."""
-    record = archive.catalog.get_pack(f"packs/{prefix}/{name}")
-    try:
-        yield record
-    except NotFoundError as error:
-        raise IntegrityError(_LOST) from error
+        raise IntegrityError(LOST) from error
 
 
 SeriesDep = Annotated[SeriesRecord, Depends(known_series)]
-PackDep = Annotated[PackRecord, Depends(known_pack)]
+
+
+async def export_turn(request: Request) -> AsyncIterator[None]:
+    """A few exports at a time, until they are sent: what waits takes no thread, memory or processor."""
+    async with request.app.state.exports:
+        yield

@@ -12,8 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from imarium.archive import Archive
 from imarium.errors import InvalidRequestError, StorageError
-from imarium.faces.http.context import LARGEST, ArchiveDep
-from imarium.faces.http.pixels import export_turn
+from imarium.faces.http.context import LARGEST, ArchiveDep, export_turn
 from imarium.faces.http.schemas import SelectionBody
 from imarium.model import Selection
 

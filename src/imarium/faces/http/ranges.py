@@ -80,6 +80,13 @@ class Multipart:
             f"Content-Range: bytes {start}-{stop - 1}/{self.size}\r\n\r\n"
         ).encode()
 
+    def pieces(self) -> list[bytes | Span]:
+        """What the answer is made of, in order: bytes, and ranges of the representation."""
+        pieces: list[bytes | Span] = []
+        for number, span in enumerate(self.spans):
+            pieces += [self.head(number), span]
+        return [*pieces, self.tail]
+
     @property
     def tail(self) -> bytes:
         """What comes after the last."""

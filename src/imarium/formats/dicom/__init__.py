@@ -13,13 +13,14 @@ from imarium.formats.dicom import guard  # isort: skip - must come before anythi
 from imarium.formats.dicom.attachments import instance_frames
 from imarium.formats.dicom.dicomdir import Places, TableOfContentsError
 from imarium.formats.dicom.even import evened
-from imarium.formats.dicom.merging import compatible, merge
+from imarium.formats.dicom.merging import Merged, compatible, merge
 from imarium.formats.dicom.reader import DicomReader
 from imarium.formats.dicom.writer import DicomWriter, TransferSyntax
 
 __all__ = [
     "DicomReader",
     "DicomWriter",
+    "Merged",
     "Places",
     "TableOfContentsError",
     "TransferSyntax",

@@ -27,7 +27,13 @@ _CHUNK = 1 << 20
 _START_SECONDS = 60.0
 """Time for a process to start and import its decoders, on top of the time for the frame."""
 _IDLE_KEPT = 4
-_CODECS = {"jpeg2k": "JPEG 2000", "htj2k": "High-Throughput JPEG 2000"}
+_CODECS = {
+    "jpeg2k": "JPEG 2000",
+    "htj2k": "High-Throughput JPEG 2000",
+    "webp": "WebP",
+    "webp-alpha": "WebP",
+    "lerc": "LERC",
+}
 
 
 class DecoderProcess:
@@ -187,7 +193,10 @@ class DecoderPool:
     def decode_codestream(
         self, codestream: bytes, codec: str, shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> Frame:
-        """Decode a codestream by itself: `codec` is jpeg2k (Part 1) or htj2k (Part 15 of ISO/IEC 15444).
+        """Decode a codestream by itself.
+
+        `codec` is jpeg2k (Part 1) or htj2k (Part 15 of ISO/IEC 15444), webp, webp-alpha (with a fourth sample
+        in any case) or lerc.
 
         Raises CorruptFileError if it is damaged or not of that shape and type, LimitExceededError if it
         takes too much time or memory.

@@ -6,7 +6,7 @@ input and answers go to standard output, each as: 4 bytes length of a JSON head 
 and as many bytes as the head's "bytes" says.
 
     request   {"bytes": n, "options": {pydicom decoding options}} + one frame's codestream
-              {"bytes": n, "options": {"codec": "jpeg2k" | "htj2k"}} + a codestream that says all by itself
+              {"bytes": n, "options": {"codec": a key of _CODECS}} + a codestream that says all by itself
     answer    {"bytes": n, "dtype", "shape", "photometric"} + the stored values, C order, native
               {"bytes": 0, "error": "corrupt" | "unsupported" | "memory"}
 
@@ -37,6 +37,9 @@ Work = Callable[[bytes, dict[str, Any]], tuple[NDArray[Any], str]]
 _CODECS: dict[str, Callable[[bytes], NDArray[Any]]] = {
     "jpeg2k": imagecodecs.jpeg2k_decode,
     "htj2k": imagecodecs.htj2k_decode,
+    "webp": imagecodecs.webp_decode,
+    "webp-alpha": lambda data: imagecodecs.webp_decode(data, hasalpha=True),
+    "lerc": imagecodecs.lerc_decode,
 }
 _JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 
@@ -61,14 +64,15 @@ def write_message(stream: BinaryIO, head: dict[str, Any], payload: bytes | memor
 def decode(codestream: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], str]:
     """One frame's stored values and their photometric interpretation, as pydicom gives them raw.
 
-    JPEG of 8 bits is decoded by libjpeg-turbo wherever it can: decoders may differ by 1 (ISO/IEC 10918-2),
-    and what a file's pixels are must not hang on which plugins are installed. Of codestreams outside DICOM
-    the photometric interpretation is not known and empty.
+    JPEG of 8 and 12 bits is decoded by libjpeg-turbo wherever it can: decoders may differ by 1 (ISO/IEC
+    10918-2), and what a file's pixels are must not hang on which plugins are installed, nor differ from what
+    a codestream gives that is kept. Of codestreams outside DICOM the photometric interpretation is not known
+    and empty.
     """
     if "codec" in options:
         return _CODECS[options["codec"]](codestream), ""
     syntax = UID(options["transfer_syntax_uid"])
-    if syntax in _JPEG and options["bits_stored"] <= 8:
+    if syntax in _JPEG and options["bits_stored"] <= 12:
         with contextlib.suppress(Exception):
             return _without_plugins(codestream, syntax, options)
     rest = {key: value for key, value in options.items() if key != "transfer_syntax_uid"}

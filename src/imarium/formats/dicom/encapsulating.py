@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -59,12 +59,17 @@ class EncapsulatedWriting:
     """One pass over the frames; a file is open from its first frame to its last."""
 
     def __init__(
-        self, rendition: Rendition, index: FrameIndex, targets: list[Path], written: list[Path]
+        self, rendition: Rendition, index: FrameIndex, opened: Callable[[int], BinaryIO], scratch: Path
     ) -> None:
+        """`opened` gives the empty file of an instance, by its number; closing it is up to the caller.
+
+        Raises ExportRefusedError for what HTJ2K in DICOM cannot hold, as far as it is known before frames
+        are read.
+        """
         self._rendition = rendition
         self._index = index
-        self._targets = targets
-        self._written = written
+        self._opened = opened
+        self._scratch = scratch
         self._open: dict[int, _Output] = {}
         self._anew = self._images = 0
         self._tiled = [item.form["frames"] == 1 and item.frames > 1 for item in index.instances]
@@ -72,8 +77,8 @@ class EncapsulatedWriting:
         for stored in index.instances:
             _check(rendition, stored)
 
-    def run(self) -> None:
-        """Write all files. Raises ExportRefusedError for values that Bits Stored does not hold, and
+    def steps(self) -> Iterator[int | None]:
+        """See `Writing`. Raises ExportRefusedError for values that Bits Stored does not hold, and
         IntegrityError."""
         series, count = self._rendition.series, 0
         try:
@@ -84,13 +89,14 @@ class EncapsulatedWriting:
                     raise IntegrityError(
                         f"a frame is {frame.shape} {frame.dtype}, not {series.frame_shape} {series.dtype}"
                     )
-                self._put(reference.instance, reference.number, frame)
                 count += 1
+                yield reference.instance if self._put(reference.instance, reference.number, frame) else None
             if count != series.frames:
                 raise IntegrityError(f"{series.frames} frames were expected, {count} came")
         finally:
             for output in self._open.values():
-                _close(output)
+                if output.spool is not None:
+                    output.spool.close()
         if self._anew and self._rendition.codestreams is not None:
             self._rendition.report(
                 f"{self._anew} of {self._images} images were coded anew, losslessly: they are stored in "
@@ -103,7 +109,8 @@ class EncapsulatedWriting:
             return iter(rendition.frames)
         return rendition.codestreams()
 
-    def _put(self, number: int, frame_number: int, frame: Codestream | Frame) -> None:
+    def _put(self, number: int, frame_number: int, frame: Codestream | Frame) -> bool:
+        """Whether the instance is complete with the frame."""
         if number not in self._open:
             self._open[number] = self._start(number)
         output, stored = self._open[number], self._index.instances[number]
@@ -113,7 +120,7 @@ class EncapsulatedWriting:
             tiles = Mosaic(stored.frames, math.isqrt(stored.frames - 1) + 1, None)
             tiles.paste(output.mosaic, frame_number, frame)
             if output.left:
-                return
+                return False
             frame, frame_number = output.mosaic, 0
         self._images += 1
         data = self._encoded(frame, stored)
@@ -125,6 +132,7 @@ class EncapsulatedWriting:
         stream.write(data)
         if output.left == 0:
             self._finish(number)
+        return output.left == 0
 
     def _encoded(self, frame: Codestream | Frame, stored: StoredInstance) -> bytes:
         series = self._rendition.series
@@ -154,12 +162,10 @@ class EncapsulatedWriting:
         raw = rows * columns * series.samples * np.dtype(series.dtype).itemsize
         # Noise grows when it is coded, by far less than this.
         long_table = frames * (raw + raw // 4 + 4096) > _LARGEST_OFFSET
-        path = self._targets[number]
         spool: BinaryIO | None = None
         if not self._ordered[number]:
-            spool = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
-        stream = path.open("w+b")
-        self._written.append(path)
+            spool = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115
+        stream = self._opened(number)
         stream.write(head)
         table = stream.tell() + 12
         if long_table:
@@ -178,7 +184,8 @@ class EncapsulatedWriting:
         try:
             self._complete(output, int(self._index.instances[number].form["frames"]))
         finally:
-            _close(output)
+            if output.spool is not None:
+                output.spool.close()
 
     def _complete(self, output: _Output, frames: int) -> None:
         stream, order = output.stream, sorted(output.pieces)
@@ -205,12 +212,6 @@ class EncapsulatedWriting:
             raise IntegrityError("the codestreams are larger than their pixels")
         else:
             stream.write(struct.pack(f"<{frames}I", *offsets))
-
-
-def _close(output: _Output) -> None:
-    output.stream.close()
-    if output.spool is not None:
-        output.spool.close()
 
 
 def _in_order(index: FrameIndex) -> list[bool]:

@@ -23,6 +23,7 @@ from imarium.settings import Limits
 
 _KEPT = {
     "1.2.840.10008.1.2.4.50": "jpeg",
+    "1.2.840.10008.1.2.4.51": "jpeg",
     "1.2.840.10008.1.2.4.80": "jpegls",
     "1.2.840.10008.1.2.4.81": "jpegls",
     "1.2.840.10008.1.2.4.90": "jpeg2000",
@@ -161,15 +162,18 @@ class FrameSource:
     def __call__(self) -> Iterator[Frame]:
         with closing(self):
             for index in range(len(self._frames)):
-                try:
-                    yield self.frame(index)
-                except RefusedFileError as error:
-                    error.path = self._instances[self._frames[index].instance].path
-                    raise
+                yield self.frame(index)
 
     def frame(self, index: int) -> Frame:
-        """Frame `index` of the stack."""
+        """Frame `index` of the stack. Errors name the file that is to blame."""
         reference = self._frames[index]
+        try:
+            return self._frame(reference)
+        except RefusedFileError as error:
+            error.path = self._instances[reference.instance].path
+            raise
+
+    def _frame(self, reference: FrameReference) -> Frame:
         mosaic = self._instances[reference.instance].mosaic
         images = self._images[reference.instance]
         if mosaic is None:
@@ -192,6 +196,19 @@ class FrameSource:
         except OSError as error:
             reason = f"the file could not be read: {error.strerror}"
             raise CorruptFileError(reason, instance.path) from error
+
+    def packed_bytes(self, index: int) -> float | None:
+        """Bytes of the compressed frame in the file, if it is compressed and a whole image.
+
+        Of a deflated file it is the frame's share of the whole.
+        """
+        reference = self._frames[index]
+        instance = self._instances[reference.instance]
+        if instance.deflated:
+            return instance.size / max(1, len(instance.places))
+        if instance.fragments is None or instance.mosaic is not None:
+            return None
+        return float(sum(size for _, size in instance.fragments[reference.number]))
 
     def _close_others(self, instance: int) -> None:
         if self._last is not None and self._last[0] != instance:

@@ -64,14 +64,14 @@ def parallel(one: Vector | None, other: Vector | None) -> bool:
     """Whether two orientations are the same, or both unknown."""
     if one is None or other is None:
         return one is other
-    return bool(np.max(np.abs(np.subtract(one, other))) < SAME_DIRECTION)
+    return all(abs(a - b) < SAME_DIRECTION for a, b in zip(one, other, strict=True))
 
 
 def same_spacing(one: Vector | None, other: Vector | None) -> bool:
     """Whether two pixel spacings are the same to 0.1 %, or both unknown."""
     if one is None or other is None:
         return one is other
-    return bool(np.allclose(one, other, rtol=1e-3, atol=0))
+    return all(abs(a - b) <= 1e-3 * abs(b) for a, b in zip(one, other, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

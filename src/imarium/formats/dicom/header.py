@@ -314,15 +314,17 @@ def _quick_parse(data: bytes, size: int) -> Header | None:
     if stated in _UNUSUAL or stated in PrivateTransferSyntaxes:
         return None
     elements, start, value = _quick_elements(data, body, last=min(PIXEL_TAGS) - 1)
-    if start is None:
-        return None
-    group, number, vr, length = _EXPLICIT.unpack_from(data, start)
-    tag = group << 16 | number
-    if tag not in PIXEL_TAGS or vr not in _LONG_VRS:
-        return None
-    (length,) = _LENGTH.unpack_from(data, start + 8)
-    known = None if length == UNDEFINED else length
-    pixel = PixelElement(PIXEL_TAGS[tag], vr.decode(), start, value, known)
+    pixel = None
+    if start is not None:
+        group, number, vr, length = _EXPLICIT.unpack_from(data, start)
+        tag = group << 16 | number
+        if tag not in PIXEL_TAGS or vr not in _LONG_VRS:
+            return None
+        (length,) = _LENGTH.unpack_from(data, start + 8)
+        known = None if length == UNDEFINED else length
+        pixel = PixelElement(PIXEL_TAGS[tag], vr.decode(), start, value, known)
+    elif not elements or value != size:
+        return None  # a kept header ends without pixel data
     dataset, meta_dataset = Dataset({**elements}), Dataset({**meta})
     charset = elements.get(_CHARACTER_SET)
     names = default_encoding if charset is None else convert_raw_data_element(charset).value
@@ -334,7 +336,10 @@ def _quick_parse(data: bytes, size: int) -> Header | None:
 def _quick_elements(
     data: bytes, position: int, last: int
 ) -> tuple[dict[BaseTag, RawDataElement], int | None, int]:
-    """Elements up to tag `last`, and where the next one and its value begin; no position if in doubt."""
+    """Elements up to tag `last`, and where the next one and its value begin.
+
+    No position if in doubt, and at the end of the data; the last number says then how far it came.
+    """
     elements: dict[BaseTag, RawDataElement] = {}
     previous = 0
     while position + 12 <= len(data):
@@ -356,7 +361,7 @@ def _quick_elements(
         base = interned(tag)
         elements[base] = RawDataElement(base, name, length, content, value, False, True)  # type: ignore[arg-type]
         position, previous = end, tag
-    return elements, None, 0
+    return elements, None, position
 
 
 def _encoding(stated: str | None, stream: BinaryIO) -> tuple[bool, bool]:

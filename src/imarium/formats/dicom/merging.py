@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,7 +15,6 @@ from imarium.formats.dicom.attachments import (
     INDEX,
     attachment_name,
     read_index,
-    restore_instance,
     stored_instance,
     write_index,
 )
@@ -21,8 +22,23 @@ from imarium.formats.dicom.frames import FrameSource, MergedFrames, Spool
 from imarium.formats.dicom.geometry import parallel, same_spacing
 from imarium.formats.dicom.grouping import MOSAIC_NOTE, MULTIFRAME_NOTE, make_stacks, series_of
 from imarium.formats.dicom.instance import Instance
+from imarium.formats.dicom.slices import StoredSlices
 from imarium.model import Series, SourceSeries
 from imarium.model.series import Frame
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A stored series and further instances as one."""
+
+    source: SourceSeries
+    """All frames in order. `files` are those of the new instances, and so are codestreams."""
+    frame: Callable[[int], Frame]
+    """One frame by its number in `source`."""
+    stored: tuple[int | None, ...]
+    """For each frame its number in the stored series; None for those that are new."""
 
 
 def compatible(stored: Series, source: Series) -> bool:
@@ -57,12 +73,12 @@ def merge(
     stored_frame: Callable[[int], Frame],
     source: SourceSeries,
     without: Collection[str] = (),
-) -> SourceSeries:
+) -> Merged:
     """One series of all instances, in order again.
 
     `stored_frame(index)` gives a frame of the stored series at full resolution. `without` names instances
-    of the source (SOP Instance UIDs) to leave out, such as those that are stored already. `files` of the
-    result are those of the source that were used; its facts are made anew from the kept headers.
+    of the source (SOP Instance UIDs) to leave out, such as those that are stored already. The facts of the
+    result are made anew from the kept headers.
 
     Raises InvalidRequestError where the two cannot form one stack: they are not `compatible`, or some
     positions would be taken more often than others (a part of a further volume, or an instance in both that
@@ -74,14 +90,14 @@ def merge(
     instances: list[Instance] = []
     origin: dict[int, tuple[int, str, dict[int, int]]] = {}
     for number, attachments in enumerate((stored_attachments, source.attachments)):
-        index = read_index(attachments)
-        frames: list[dict[int, int]] = [{} for _ in index.instances]
+        index, restored = read_index(attachments), StoredSlices(attachments)
+        places: list[dict[int, int]] = [{} for _ in index.instances]
         for position, frame in enumerate(index.frames):
-            frames[frame.instance][frame.number] = position
-        for item, positions in zip(index.instances, frames, strict=True):
+            places[frame.instance][frame.number] = position
+        for item, positions in zip(index.instances, places, strict=True):
             if number == 1 and item.sop_uid in dropped:
                 continue
-            instance, _ = restore_instance(item, attachments)
+            instance = restored.restore(item)
             instance.series_uid, instance.study_uid = stored.uid, stored.study_uid
             instances.append(instance)
             origin[id(instance)] = (number, item.attachment, positions)
@@ -100,13 +116,26 @@ def merge(
     for frame in stack.frames:
         side, _, positions = origin[id(stack.instances[frame.instance])]
         order.append((side, positions[frame.number]))
-    return SourceSeries(
+    frames = MergedFrames((stored_frame, _random_access(source)), tuple(order))
+    merged = SourceSeries(
         series=series_of(stack),
         files=tuple(file for file in source.files if file.instance_uid not in dropped),
-        read_frames=MergedFrames((stored_frame, _random_access(source)), tuple(order)),
+        read_frames=frames,
         attachments=attachments_found,
         patient_id=source.patient_id,
+        codestream=_of_source(source.codestream, order),
+        packed_bytes=_of_source(source.packed_bytes, order),
     )
+    return Merged(merged, frames.frame, tuple(position if side == 0 else None for side, position in order))
+
+
+def _of_source(
+    tell: Callable[[int], T | None] | None, order: Sequence[tuple[int, int]]
+) -> Callable[[int], T | None] | None:
+    """What a source tells of its frames, for those of a merged series that are its own."""
+    if tell is None:
+        return None
+    return lambda index: tell(order[index][1]) if order[index][0] == 1 else None
 
 
 def _random_access(source: SourceSeries) -> Callable[[int], Frame]:

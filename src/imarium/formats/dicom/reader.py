@@ -209,5 +209,6 @@ def _source_series(stack: Stack, prepared: list[_Prepared]) -> SourceSeries:
         read_frames=frames,
         attachments=attachments,
         patient_id=head.facts.patient_id,
-        codestream=frames.codestream if any(one.fragments for one in stack.instances) else None,
+        codestream=frames.codestream,
+        packed_bytes=frames.packed_bytes,
     )

@@ -2,14 +2,14 @@
 
 Only elements that say where and when one slice was taken may differ, and private elements that nothing here
 looks at. All other bytes of the header must be equal to those of the slice before; else the file is read
-as any other.
+as any other. The same holds for headers that are stored.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import MutableSequence
+from collections.abc import Mapping, MutableSequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,7 @@ from pydicom.tag import BaseTag
 
 from imarium.formats.base import ReadContext
 from imarium.formats.dicom import values
+from imarium.formats.dicom.attachments import StoredInstance, restore_instance
 from imarium.formats.dicom.header import Header
 from imarium.formats.dicom.instance import Instance, header_opened, image_plane, read_instance
 
@@ -55,6 +56,8 @@ _KEPT_BYTES = 64 << 20
 """Headers that a scanner keeps in memory, so that they need not be read again."""
 _MORE_BYTES = 4096
 """What a slice's header may be longer than that of the slice before."""
+_MOST_IN_VAIN = 3
+"""Making examples costs as much as reading a header: so many are made that no slice is like."""
 _SHORT, _LONG = struct.Struct("<H"), struct.Struct("<I")
 
 
@@ -86,8 +89,43 @@ class _Example:
     character_set: str | MutableSequence[str]
     own: tuple[_Own, ...]
     rest: bytes
-    """What follows the last element of its own, up to the value of the pixel data."""
+    """What follows the last element of its own, up to the value of the pixel data or to the end."""
     length: int
+
+    def dataset_of(self, data: bytes) -> tuple[Dataset, int] | None:
+        """What a header that is alike says, and where it ends; None if `data` are another."""
+        elements = dict(self.elements)
+        position = 0
+        for own in self.own:
+            start = position + len(own.before)
+            if data[position:start] != own.before or data[start : start + 6] != own.key:
+                return None
+            value = start + (12 if own.long else 8)
+            if value > len(data):
+                return None
+            (length,) = (
+                _LONG.unpack_from(data, start + 8) if own.long else _SHORT.unpack_from(data, start + 6)
+            )
+            position = value + length
+            if position > len(data):
+                return None
+            content = data[value:position] if length else empty_value_for_VR(own.vr, raw=True)
+            if own.tag.group != 2:
+                elements[own.tag] = RawDataElement(
+                    own.tag,
+                    own.vr,
+                    length,
+                    content,  # type: ignore[arg-type]
+                    value,
+                    False,
+                    True,
+                )
+        end = position + len(self.rest)
+        if data[position:end] != self.rest:
+            return None
+        dataset = Dataset({**elements})
+        dataset.set_original_encoding(*self.encoding, self.character_set)
+        return dataset, end
 
 
 class SliceScanner:
@@ -107,7 +145,7 @@ class SliceScanner:
                 instance, header = read_instance(raw, status, path, self._context)
                 # An example costs something: not for files of which each is of another series.
                 again = instance.series_uid == self._last_series
-                self._example = _example(raw, instance, header) if again else None
+                self._example = _file_example(raw, instance, header) if again else None
                 self._last_series = instance.series_uid
             if instance.header_bytes is not None and self._room >= instance.header_bytes:
                 self._room -= instance.header_bytes
@@ -119,23 +157,59 @@ class SliceScanner:
         return instance
 
 
-def _example(raw: BinaryIO, instance: Instance, header: Header) -> _Example | None:
+class StoredSlices:
+    """Restores one stored instance after another; see `imarium.formats.dicom.attachments`."""
+
+    def __init__(self, attachments: Mapping[str, bytes]) -> None:
+        self._attachments = attachments
+        self._example: _Example | None = None
+        self._form: Mapping[str, object] = {}
+        self._in_vain = 0
+        """Examples since the last that another slice was like."""
+
+    def restore(self, stored: StoredInstance) -> Instance:
+        """The instance, without file. Raises IntegrityError."""
+        data = self._attachments.get(stored.attachment, b"")
+        if self._example is not None and self._form == stored.form:
+            found = self._example.dataset_of(data)
+            if found is not None and found[1] == len(data):
+                self._in_vain = 0
+                before = self._example.instance
+                places = (image_plane(found[0], before.places[0]),)
+                return replace(before, sop_uid=stored.sop_uid, places=places)
+        instance, header = restore_instance(stored, self._attachments)
+        self._example = None
+        if self._in_vain < _MOST_IN_VAIN:
+            self._in_vain += 1
+            # Of a copy, since whoever gets an instance may change it.
+            self._example, self._form = _example(data, replace(instance), header), stored.form
+        return instance
+
+
+def _file_example(raw: BinaryIO, instance: Instance, header: Header) -> _Example | None:
     """None for an instance that is not one uncompressed slice in a plain file."""
+    if instance.header_bytes is None or instance.fragments is not None:
+        return None
+    raw.seek(0)
+    return _example(raw.read(instance.value), instance, header)
+
+
+def _example(data: bytes, instance: Instance, header: Header) -> _Example | None:
+    """`data` are the bytes of the header. None for an instance that is no plain slice."""
     dataset = header.dataset
     if (
-        instance.header_bytes is None
-        or header.implicit
+        header.implicit
         or not header.little_endian
-        or instance.fragments is not None
         or instance.mosaic is not None
         or instance.places != (image_plane(dataset),)
         or values.uid(dataset, "SOPInstanceUID") != instance.sop_uid
     ):
         return None
-    raw.seek(0)
-    data = raw.read(instance.value)
-    elements = {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118 - a Dataset
-    meta = {tag: header.meta.get_item(tag) for tag in header.meta.keys()}  # noqa: SIM118
+    try:
+        elements = {tag: dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118 - a Dataset
+        meta = {tag: header.meta.get_item(tag) for tag in header.meta.keys()}  # noqa: SIM118
+    except NotImplementedError:
+        return None  # an element without value is of no VR that pydicom knows
     own: list[_Own] = []
     position = 0
     for tag, element in {**meta, **elements}.items():
@@ -169,36 +243,11 @@ def _key(tag: int, vr: str) -> bytes:
 def _alike(example: _Example, raw: BinaryIO, status: os.stat_result, path: Path) -> Instance | None:
     """The instance in a file that differs from the example only in what a slice has of its own."""
     data = raw.read(example.length + _MORE_BYTES)
-    elements = dict(example.elements)
-    position = 0
-    for own in example.own:
-        start = position + len(own.before)
-        if data[position:start] != own.before or data[start : start + 6] != own.key:
-            return None
-        value = start + (12 if own.long else 8)
-        if value > len(data):
-            return None
-        (length,) = _LONG.unpack_from(data, start + 8) if own.long else _SHORT.unpack_from(data, start + 6)
-        position = value + length
-        if position > len(data):
-            return None
-        content = data[value:position] if length else empty_value_for_VR(own.vr, raw=True)
-        if own.tag.group != 2:
-            elements[own.tag] = RawDataElement(
-                own.tag,
-                own.vr,
-                length,
-                content,  # type: ignore[arg-type]
-                value,
-                False,
-                True,
-            )
-    value = position + len(example.rest)
+    found = example.dataset_of(data)
     before = example.instance
-    if data[position:value] != example.rest or status.st_size - value != before.size - before.value:
+    if found is None or status.st_size - found[1] != before.size - before.value:
         return None
-    dataset = Dataset({**elements})
-    dataset.set_original_encoding(*example.encoding, example.character_set)
+    dataset, value = found
     sop_uid = values.uid(dataset, "SOPInstanceUID")
     if sop_uid is None or before.header_bytes is None:
         return None

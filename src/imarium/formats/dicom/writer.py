@@ -1,6 +1,6 @@
 """Writes series that came as DICOM as DICOM again: PS3.10 files, explicit VR little endian.
 
-Pixels are native or, with transfer syntax "htj2k", encapsulated (see `encapsulating`).
+Pixels are native (see `native`) or, with transfer syntax "htj2k", encapsulated (see `encapsulating`).
 
 At full resolution every instance comes back with every element that it had except those that describe how
 the pixel data were encoded; its UIDs stay. At another resolution the instances are derived ones (PS3.3
@@ -10,26 +10,20 @@ C.7.6.1.1.2) with UIDs of their own that are functions of the source's, so writi
 from __future__ import annotations
 
 import contextlib
-import math
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import numpy as np
-
 from imarium.errors import ExportRefusedError, ImariumError, IntegrityError, StorageError
-from imarium.formats.dicom.attachments import FrameIndex, StoredInstance, read_index
+from imarium.formats.dicom.attachments import FrameIndex, read_index
 from imarium.formats.dicom.encapsulating import EncapsulatedWriting
-from imarium.formats.dicom.encode import pixel_element_head
-from imarium.formats.dicom.instance_header import instance_header
-from imarium.formats.dicom.mosaic import Mosaic
+from imarium.formats.dicom.native import NativeWriting, in_order
+from imarium.formats.dicom.sinks import Pipe, Sinks, Writing
+from imarium.formats.outgoing import OutFile, Outgoing
 from imarium.model import Rendition
-from imarium.model.series import Frame
 
 TransferSyntax = Literal["explicit", "htj2k"]
-
-_LONGEST = 0xFFFFFFFE
-"""Bytes that a native pixel data element can hold."""
 
 
 class DicomWriter:
@@ -47,30 +41,116 @@ class DicomWriter:
         One instance goes to the file `destination`, or into it if it is a folder; several go into the folder
         `destination`, which is made if need be. Names never come from identifiers.
         """
-        if rendition.source.format != "dicom":
-            raise ExportRefusedError(
-                f"a series that came as {rendition.source.format} cannot be written as DICOM: what DICOM "
-                "must say of it was never known. Choose the source's own format, or NIfTI"
-            )
-        index = read_index(rendition.attachments)
-        if len(index.frames) != rendition.series.frames:
-            raise IntegrityError("the kept frame index does not fit the series")
+        index = _index(rendition)
         targets = _targets(destination, len(index.instances))
         written: list[Path] = []
+        sinks = Sinks(lambda number: targets[number].open("w+b"))
+
+        def opened(number: int) -> BinaryIO:
+            stream = sinks.open(number)
+            written.append(targets[number])
+            return stream
+
         try:
-            writing = EncapsulatedWriting if self._syntax == "htj2k" else _Writing
-            writing(rendition, index, targets, written).run()
-        except BaseException as error:
+            with _sound(), sinks:
+                writing: Writing = (
+                    EncapsulatedWriting(rendition, index, opened, targets[0].parent)
+                    if self._syntax == "htj2k"
+                    else NativeWriting(rendition, index, opened)
+                )
+                for number in writing.steps():
+                    if number is not None:
+                        sinks.close(number)
+        except BaseException:
             for path in written:
                 with contextlib.suppress(OSError):
                     path.unlink()
-            if isinstance(error, OSError):
-                raise StorageError(f"the DICOM files could not be written: {error.strerror}") from error
-            if isinstance(error, Exception) and not isinstance(error, ImariumError):
-                reason = f"the kept headers cannot be written again ({type(error).__name__})"
-                raise IntegrityError(reason) from error
             raise
         return targets
+
+    def outgoing(self, rendition: Rendition, name: str, scratch: Path) -> Outgoing:
+        """The same files; see `imarium.formats.base.Writer`.
+
+        Native pixels that come in the order of their files go straight out. Others wait in `scratch` until
+        their file is complete, since something before them is known last: offsets, or frames that come later.
+        """
+        index = _index(rendition)
+        several = len(index.instances) > 1
+        names = [_name(number) for number in range(len(index.instances))] if several else [name]
+        sinks = Sinks(lambda _: tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115
+        with _sound():
+            if self._syntax == "htj2k":
+                coded = EncapsulatedWriting(rendition, index, sinks.open, scratch)
+                files = _one_by_one(coded, sinks, names)
+            elif order := in_order(index):
+                pipe = Pipe()
+                files = _straight(NativeWriting(rendition, index, lambda _: pipe), pipe, order, names)
+            else:
+                files = _one_by_one(NativeWriting(rendition, index, sinks.open), sinks, names)
+        return Outgoing("series.zip" if several else None, files)
+
+
+def _index(rendition: Rendition) -> FrameIndex:
+    if rendition.source.format != "dicom":
+        raise ExportRefusedError(
+            f"a series that came as {rendition.source.format} cannot be written as DICOM: what DICOM "
+            "must say of it was never known. Choose the source's own format, or NIfTI"
+        )
+    index = read_index(rendition.attachments)
+    if len(index.frames) != rendition.series.frames:
+        raise IntegrityError("the kept frame index does not fit the series")
+    return index
+
+
+@contextlib.contextmanager
+def _sound() -> Iterator[None]:
+    """Errors of the disk, and of headers that only parsers know to be unsound, in our tree."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"the DICOM files could not be written: {error.strerror}") from error
+    except ImariumError:
+        raise
+    except Exception as error:
+        reason = f"the kept headers cannot be written again ({type(error).__name__})"
+        raise IntegrityError(reason) from error
+
+
+def _straight(
+    writing: NativeWriting, pipe: Pipe, order: Sequence[int], names: Sequence[str]
+) -> Iterator[OutFile]:
+    """Files whose bytes come in the order in which they are needed."""
+    steps = writing.steps()
+
+    def content() -> Iterator[bytes]:
+        with _sound():
+            for finished in steps:
+                yield from pipe.drain()
+                if finished is not None:
+                    return
+
+    for number in order:
+        with _sound():
+            size = writing.begin(number)
+        yield OutFile(names[number], size, content())
+    with _sound():
+        next(steps, None)  # lets it see that nothing is left
+
+
+def _one_by_one(writing: Writing, sinks: Sinks, names: Sequence[str]) -> Iterator[OutFile]:
+    """Files as they are complete; the last one when all is said that can be reported."""
+    done: int | None = None
+    with sinks:
+        with _sound():
+            for number in writing.steps():
+                if number is None:
+                    continue
+                if done is not None:
+                    yield sinks.take(done, names[done])
+                    sinks.close(done)
+                done = number
+        if done is not None:
+            yield sinks.take(done, names[done])
 
 
 def _targets(destination: Path, count: int) -> list[Path]:
@@ -78,119 +158,8 @@ def _targets(destination: Path, count: int) -> list[Path]:
         destination.parent.mkdir(parents=True, exist_ok=True)
         return [destination]
     destination.mkdir(parents=True, exist_ok=True)
-    return [destination / f"{number:05d}.dcm" for number in range(1, count + 1)]
+    return [destination / _name(number) for number in range(count)]
 
 
-@dataclass(slots=True)
-class _Output:
-    """A file that is being written."""
-
-    stream: BinaryIO
-    pixels: int
-    """Where the pixel data's value starts."""
-    after: bytes
-    length: int
-    left: int
-    mosaic: Mosaic | None
-    buffer: Frame | None
-    """A mosaic, or the bits of frames that do not end on a byte."""
-
-
-class _Writing:
-    """One pass over the frames; a file is open from its first frame to its last."""
-
-    def __init__(
-        self, rendition: Rendition, index: FrameIndex, targets: list[Path], written: list[Path]
-    ) -> None:
-        self._rendition = rendition
-        self._index = index
-        self._targets = targets
-        self._written = written
-        self._open: dict[int, _Output] = {}
-
-    def run(self) -> None:
-        series = self._rendition.series
-        count = 0
-        try:
-            for frame, reference in zip(self._rendition.frames, self._index.frames, strict=False):
-                if frame.shape != series.frame_shape or frame.dtype != np.dtype(series.dtype):
-                    raise IntegrityError(
-                        f"a frame is {frame.shape} {frame.dtype}, not {series.frame_shape} {series.dtype}"
-                    )
-                self._put(reference.instance, reference.number, frame)
-                count += 1
-            if count != series.frames:
-                raise IntegrityError(f"{series.frames} frames were expected, {count} came")
-        finally:
-            for output in self._open.values():
-                output.stream.close()
-
-    def _put(self, number: int, frame_number: int, frame: Frame) -> None:
-        if number not in self._open:
-            self._open[number] = self._start(number)
-        output = self._open[number]
-        stored = self._index.instances[number]
-        if output.mosaic is not None:
-            assert output.buffer is not None
-            output.mosaic.paste(output.buffer, frame_number, frame)
-        elif output.buffer is not None:
-            output.buffer[frame_number] = frame.reshape(-1)
-        else:
-            data = _little_endian(frame, stored)
-            output.stream.seek(output.pixels + frame_number * len(data))
-            output.stream.write(data)
-        output.left -= 1
-        if output.left == 0:
-            self._finish(number)
-
-    def _start(self, number: int) -> _Output:
-        rendition, stored = self._rendition, self._index.instances[number]
-        series = rendition.series
-        form = stored.form
-        bits = int(form["bits_allocated"])
-        mosaic = None
-        if form["frames"] == 1 and stored.frames > 1:
-            mosaic = Mosaic(stored.frames, math.isqrt(stored.frames - 1) + 1, None)
-        grid = 1 if mosaic is None else mosaic.grid
-        rows, columns = series.rows * grid, series.columns * grid
-        frames = int(form["frames"])
-        pixels = rows * columns * series.samples
-        length = -(-pixels * frames // 8) if bits == 1 else pixels * frames * (bits // 8)
-        if length > _LONGEST:
-            raise ExportRefusedError(
-                f"{length} bytes of pixels are more than one uncompressed DICOM file can hold; "
-                "export a lower resolution, or another format"
-            )
-        buffer: Frame | None = None
-        if mosaic is not None:
-            buffer = np.zeros((rows, columns), np.dtype(series.dtype))
-        elif bits == 1 and pixels % 8:
-            buffer = np.zeros((frames, pixels), np.uint8)
-        head, after = instance_header(rendition, stored, rows, columns)
-        path = self._targets[number]
-        stream = path.open("w+b")
-        self._written.append(path)
-        stream.write(head)
-        stream.write(pixel_element_head(str(form["keyword"]), bits, length + length % 2))
-        return _Output(stream, stream.tell(), after, length, stored.frames, mosaic, buffer)
-
-    def _finish(self, number: int) -> None:
-        output, stored = self._open.pop(number), self._index.instances[number]
-        stream = output.stream
-        try:
-            if output.buffer is not None:
-                stream.seek(output.pixels)
-                if output.mosaic is not None:
-                    stream.write(_little_endian(output.buffer, stored))
-                else:
-                    stream.write(np.packbits(output.buffer.reshape(-1), bitorder="little").tobytes())
-            stream.seek(output.pixels + output.length)
-            stream.write(bytes(output.length % 2) + output.after)
-        finally:
-            stream.close()
-
-
-def _little_endian(frame: Frame, stored: StoredInstance) -> bytes:
-    if stored.form["bits_allocated"] == 1:
-        return np.packbits(frame.reshape(-1), bitorder="little").tobytes()
-    return np.ascontiguousarray(frame, frame.dtype.newbyteorder("<")).tobytes()
+def _name(number: int) -> str:
+    return f"{number + 1:05d}.dcm"

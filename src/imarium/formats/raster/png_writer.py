@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from imarium.errors import ExportRefusedError, InvalidRequestError, StorageError
+from imarium.errors import ExportRefusedError, InvalidRequestError
 from imarium.formats._shared import checked_frames, replacing
+from imarium.formats.outgoing import OutFile, Outgoing
 from imarium.formats.raster.png import MAGIC, make_chunk
 from imarium.formats.rendering import Window, default_window, own_window, render_8bit
 from imarium.model import Rendition, Series
@@ -50,18 +48,25 @@ class PngWriter:
         written.
         """
         series = rendition.series
-        if series.frames == 1:
-            targets = [destination]
-        else:
-            digits = max(5, len(str(series.frames)))
-            targets = [destination / f"{number:0{digits}}.png" for number in range(1, series.frames + 1)]
-        with ExitStack() as stack:
-            for target, encoded in zip(targets, self._encoded(rendition, destination, stack), strict=True):
-                with replacing(target) as file:
-                    file.write(encoded)
+        targets = [destination] if series.frames == 1 else [destination / name for name in _names(series)]
+        for target, encoded in zip(targets, self._encoded(rendition), strict=True):
+            with replacing(target) as file:
+                file.write(encoded)
         return targets
 
-    def _encoded(self, rendition: Rendition, destination: Path, stack: ExitStack) -> Iterator[bytes]:
+    def outgoing(self, rendition: Rendition, name: str, scratch: Path) -> Outgoing:  # noqa: ARG002
+        """The same files; see `imarium.formats.base.Writer`."""
+        series, encoded = rendition.series, self._encoded(rendition)
+        if series.frames == 1:
+            (content,) = encoded
+            return Outgoing(None, iter([OutFile(name, len(content), [content])]))
+        files = (
+            OutFile(name, len(content), [content])
+            for name, content in zip(_names(series), encoded, strict=True)
+        )
+        return Outgoing("series.zip", files)
+
+    def _encoded(self, rendition: Rendition) -> Iterator[bytes]:
         series = rendition.series
         frames = checked_frames(rendition)
         if _is_picture(series):
@@ -72,21 +77,19 @@ class PngWriter:
             for frame in frames:
                 yield encode_png(frame) if series.palette is None else _encode_indices(frame, series)
         elif self._full:
-            yield from self._full_depth(series, frames, destination, stack)
+            yield from self._full_depth(rendition, frames)
         else:
             window = self._window
             if window is None and series.samples < 3 and not series.palette:
                 window = own_window(series)
                 if window is None:
-                    # The frames may come only once: they wait in a file while the window is found.
-                    frames, middle = _spooled(series, frames, destination, stack)
-                    window = default_window(middle, series, _middle(series))
+                    middle = _middle(series)
+                    window = default_window(rendition.again(middle.start, middle.stop), series, middle)
             for index, frame in enumerate(frames):
                 yield encode_png(render_8bit(frame, series, window, index))
 
-    def _full_depth(
-        self, series: Series, frames: Iterator[Frame], destination: Path, stack: ExitStack
-    ) -> Iterator[bytes]:
+    def _full_depth(self, rendition: Rendition, frames: Iterator[Frame]) -> Iterator[bytes]:
+        series = rendition.series
         dtype = np.dtype(series.dtype)
         if dtype.kind not in "iu" or series.samples != 1:
             kind = series.dtype if series.samples == 1 else f"{series.samples} x {series.dtype}"
@@ -96,10 +99,8 @@ class PngWriter:
                 yield encode_png(frame.astype(np.uint16))
             return
         low, high = np.iinfo(dtype).max, np.iinfo(dtype).min
-        spool = _Spool(series, destination, stack)
-        for frame in frames:
+        for frame in rendition.again(0, series.frames):
             low, high = min(low, int(frame.min())), max(high, int(frame.max()))
-            spool.add(frame)
         if dtype.kind == "u" and high <= 65535:
             low = 0
         if high - low > 65535:
@@ -107,55 +108,19 @@ class PngWriter:
                 f"the stored values reach from {low} to {high}; 16-bit PNG holds 65536 of them; ask for npy"
             )
         wide = np.uint64 if dtype.kind == "u" else np.int64
-        for frame in spool:
+        for frame in frames:
             shifted = (frame.astype(wide) - wide(low)).astype(np.uint16)
             yield encode_png(shifted, {"imarium:offset": str(low)})
 
 
-def _spooled(
-    series: Series, frames: Iterator[Frame], destination: Path, stack: ExitStack
-) -> tuple[Iterator[Frame], Iterator[Frame]]:
-    """All frames from a temporary file, and up to five about the middle."""
-    spool = _Spool(series, destination, stack)
-    for frame in frames:
-        spool.add(frame)
-    return iter(spool), (spool.frame(index) for index in _middle(series))
+def _names(series: Series) -> list[str]:
+    """The files of several frames."""
+    digits = max(5, len(str(series.frames)))
+    return [f"{number:0{digits}}.png" for number in range(1, series.frames + 1)]
 
 
 def _middle(series: Series) -> range:
     return range(max(0, series.frames // 2 - 2), min(series.frames, series.frames // 2 + 3))
-
-
-class _Spool:
-    """Frames in an unnamed temporary file beside the destination."""
-
-    def __init__(self, series: Series, destination: Path, stack: ExitStack) -> None:
-        self._series = series
-        self._bytes = series.pixel_bytes // max(1, series.frames)
-        self._count = 0
-        folder = destination.parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if shutil.disk_usage(folder).free < series.pixel_bytes:
-                raise StorageError(f"no room for {series.pixel_bytes} bytes of frames beside the destination")
-            self._file = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
-        except OSError as error:
-            raise StorageError(f"the destination's folder cannot be written: {error.strerror}") from error
-
-    def add(self, frame: Frame) -> None:
-        try:
-            self._file.write(np.ascontiguousarray(frame).data)
-        except OSError as error:
-            raise StorageError(f"the destination's folder cannot be written: {error.strerror}") from error
-        self._count += 1
-
-    def frame(self, index: int) -> Frame:
-        self._file.seek(index * self._bytes)
-        content = bytearray(self._file.read(self._bytes))
-        return np.frombuffer(content, dtype=self._series.dtype).reshape(self._series.frame_shape)
-
-    def __iter__(self) -> Iterator[Frame]:
-        return (self.frame(index) for index in range(self._count))
 
 
 def _encode_indices(frame: Frame, series: Series) -> bytes:

@@ -1,39 +1,26 @@
-"""How the pixels of a TIFF page are stored, checked, and decoding its strips and tiles.
-
-tifffile undoes compression, predictors and packing. It never sees the file: it is shown a page with nothing
-but the tags that were checked here, and gets the bytes of one strip or tile at a time.
-"""
+"""How the pixels of a TIFF page are stored, from its tags, checked."""
 
 from __future__ import annotations
 
-import io
-import struct
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
-from imarium.errors import CorruptFileError, ImariumError, LimitExceededError, UnsupportedFileError
-from imarium.formats.jpeg2000 import decode_codestream, inspect_codestream
+from imarium.errors import CorruptFileError, LimitExceededError, UnsupportedFileError
 from imarium.formats.tiff.directories import Directories, Directory, Tag
-from imarium.model.series import Frame
 from imarium.settings import Limits
 
 COLORMAP = 320
 _SEGMENTS = 1 << 20
 """Most strips or tiles of one page."""
 _JPEG_TABLES = 1 << 16
-_SPARE = 1 << 16
-"""Bytes that a compressed strip or tile may have on top of twice its pixels."""
-_JPEG_SCANS = 256
 _AREA = 4
 """Most times `limits.frame_pixels` that all tiles of a page cover together, edges included."""
 
-_JPEG = 7
-_COMPRESSIONS = {
+JPEG, LERC, LZMA, WEBP = 7, 34887, 34925, 50001
+COMPRESSIONS = {
     1: "none",
     2: "CCITT RLE",
     3: "CCITT Group 3",
@@ -46,25 +33,25 @@ _COMPRESSIONS = {
     33003: "JPEG 2000",
     33005: "JPEG 2000",
     34712: "JPEG 2000",
+    LERC: "LERC",
+    LZMA: "LZMA",
     50000: "Zstandard",
+    WEBP: "WebP",
 }
-_EXPANSIONS = {1: 1, 5: 2731, 8: 1032, 32946: 1032, 32773: 64, _JPEG: 64 * 8 * 3, 50000: 1 << 15}
-"""Most bytes that a byte of a compression stands for (Zstandard: a block of 128 KiB in 4 bytes, RFC 8878
-3.1.1.2); those of the others are not bounded."""
-_JPEG2000 = (33003, 33005, 34712)
-_FAX = (2, 3, 4)
+JPEG2000 = (33003, 33005, 34712)
+KEPT = {JPEG: "jpeg", WEBP: "webp"}
+"""Names of the codecs whose strips and tiles may be kept as they are, besides JPEG 2000."""
+FAX = (2, 3, 4)
+LERC_TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
+"""In the order of their numbers in LERC."""
 _OTHERS = {
     6: "old-style JPEG",
-    34887: "LERC",
     34892: "lossy JPEG (DNG)",
-    34925: "LZMA",
     34933: "PNG",
     34934: "JPEG XR",
-    50001: "WebP",
     50002: "JPEG XL",
 }
 _PHOTOMETRICS = {
-    5: "CMYK",
     8: "CIE L*a*b*",
     9: "ICC L*a*b*",
     10: "ITU L*a*b*",
@@ -101,6 +88,8 @@ class Layout:
     """JPEGTables."""
     colormap: tuple[int, ...]
     orientation: int
+    packing: int
+    """What is around LERC (LercParameters): 0 nothing, 1 Deflate, 2 Zstandard."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -134,21 +123,26 @@ class Layout:
         """DICOM's name of the colours as they are decoded."""
         if self.photometric == 3:
             return "PALETTE COLOR"
-        if self.photometric == 0:
+        if self.photometric in (0, 5):  # of ink, much is dark
             return "MONOCHROME1"
         if self.photometric == 6:
-            return "RGB" if self.compression == _JPEG else "YBR_FULL"
+            return "RGB" if self.compression == JPEG else "YBR_FULL"
         return "RGB" if self.photometric == 2 else "MONOCHROME2"
-
-    @property
-    def lossy(self) -> str | None:
-        """The note of a lossy compression. JPEG 2000 has to be asked itself."""
-        return "JPEG: lossy before it came here" if self.compression == _JPEG else None
 
     @property
     def is_jpeg2000(self) -> bool:
         """Whether the segments are JPEG 2000 codestreams."""
-        return self.compression in _JPEG2000
+        return self.compression in JPEG2000
+
+    @property
+    def says_itself(self) -> bool:
+        """Whether the segments are codestreams that say what they hold, and go to the decoder process."""
+        return self.is_jpeg2000 or self.compression in (LERC, WEBP)
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples a pixel of one strip or tile."""
+        return 1 if self.planar else self.samples
 
     @property
     def page_bytes(self) -> int:
@@ -173,8 +167,7 @@ class Layout:
         if self.tile is None:
             strips = -(-self.rows // rows)
             rows = min(rows, self.rows - index % strips * rows)
-        samples = 1 if self.planar else self.samples
-        return -(-columns * samples * self.bits // 8) * rows
+        return -(-columns * self.segment_samples * self.bits // 8) * rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +260,7 @@ def page_of(directory: Directory, directories: Directories, limits: Limits) -> P
         tables=directories.content(tags[347], _JPEG_TABLES) if 347 in tags else b"",
         colormap=numbers(COLORMAP, ()) if number(262, 1) == 3 else (),
         orientation=number(274, 1),
+        packing=(*numbers(50674, ()), 0, 0)[1] if number(259, 1) == LERC else 0,
     )
     _check(layout, limits)
     offsets = tags.get(324) or tags.get(273)
@@ -312,19 +306,25 @@ def _check(layout: Layout, limits: Limits) -> None:
 
 def _check_compression(layout: Layout) -> None:
     code, bits = layout.compression, layout.bits
-    if code not in _COMPRESSIONS:
+    if code not in COMPRESSIONS:
         name = _OTHERS.get(code, "of an unknown kind")
         raise UnsupportedFileError(f"TIFF compression {code} ({name}) is not read; convert the file")
     if layout.fill_order not in (1, 2):
         raise CorruptFileError(f"the FillOrder of a TIFF page is {layout.fill_order}; it is 1 or 2")
-    if code in _FAX and (bits, layout.samples) != (1, 1):
+    if code in FAX and (bits, layout.samples) != (1, 1):
         raise CorruptFileError(f"a TIFF page of {layout.samples} x {bits} bits cannot be compressed as a fax")
-    if code == _JPEG and (bits, layout.sample_format) != (8, 1):
+    if code == JPEG and (bits, layout.sample_format) != (8, 1):
         raise UnsupportedFileError(f"JPEG of {bits} bits in TIFF is not read; 8 bits are")
-    if code == _JPEG and layout.samples not in (1, 3):
+    if code == JPEG and layout.samples not in (1, 3):
         raise UnsupportedFileError(f"JPEG of {layout.samples} components in TIFF is not read; 1 and 3 are")
-    if code in _JPEG2000 and bits not in (8, 16):
+    if code in JPEG2000 and bits not in (8, 16):
         raise UnsupportedFileError(f"JPEG 2000 of {bits} bits in TIFF is not read; 8 and 16 bits are")
+    if code == LERC and (layout.dtype.name not in LERC_TYPES or layout.packing not in (0, 1, 2)):
+        raise UnsupportedFileError(
+            f"LERC of {layout.dtype} with a compression {layout.packing} around it is not read in TIFF"
+        )
+    if code == WEBP and ((bits, layout.sample_format) != (8, 1) or layout.segment_samples not in (3, 4)):
+        raise UnsupportedFileError("WebP in TIFF is read with three or four samples of 8 bits by pixel")
     if layout.predictor not in (1, 2, 3):
         raise UnsupportedFileError(f"TIFF predictor {layout.predictor} is not read")
     if layout.predictor != 1:
@@ -336,21 +336,23 @@ def _check_compression(layout: Layout) -> None:
             )
         if layout.predictor == 3 and layout.sample_format != 3:
             raise CorruptFileError("the floating-point predictor is used with values that are whole numbers")
-        if code in _FAX:
-            raise CorruptFileError("a predictor is used with fax compression")
+        if code in (*FAX, LERC, WEBP):
+            raise CorruptFileError(f"a predictor is used with {COMPRESSIONS[code]} compression")
 
 
 def _check_colours(layout: Layout) -> None:
     kind, samples, extra = layout.photometric, layout.samples, len(layout.extra)
-    if kind not in (0, 1, 2, 3, 4, 6):
+    if kind not in (0, 1, 2, 3, 4, 5, 6):
         name = _PHOTOMETRICS.get(kind, "unknown")
         raise UnsupportedFileError(f"TIFF colours of kind {kind} ({name}) have no defined conversion to RGB")
     if kind == 2 and not (samples in (3, 4) and samples - extra in (3, samples)):
         raise UnsupportedFileError(f"RGB of {samples} samples in TIFF is not read; RGB and RGBA are")
+    if kind == 5 and samples < 4:
+        raise UnsupportedFileError(f"inks (CMYK) of {samples} samples in TIFF are not read; 4 and more are")
     if kind == 6:
         if samples != 3 or layout.bits != 8 or layout.planar:
             raise UnsupportedFileError("YCbCr in TIFF is read with three samples of 8 bits by pixel")
-        if layout.compression != _JPEG and not (layout.is_jpeg2000 or layout.subsampling == (1, 1)):
+        if layout.compression != JPEG and not (layout.is_jpeg2000 or layout.subsampling == (1, 1)):
             raise UnsupportedFileError("subsampled YCbCr in TIFF is read with JPEG compression only")
     if kind == 3:
         if samples != 1 or layout.sample_format != 1 or layout.bits > 16:
@@ -370,233 +372,6 @@ def palette_of(layout: Layout) -> tuple[tuple[int, int, int], ...] | None:
     if table.max() > 255:
         table = table >> 8
     return tuple((int(red), int(green), int(blue)) for red, green, blue in table)
-
-
-Decode = Callable[..., tuple[NDArray[Any] | None, tuple[int, ...], tuple[int, ...]]]
-
-
-class PageDecoder:
-    """Decodes pages of one file; decoders of layouts are made once."""
-
-    def __init__(self, stream: BinaryIO, size: int, limits: Limits) -> None:
-        self._stream, self.size, self.limits = stream, size, limits
-        self.directories = Directories(stream, size, limits)
-        self._made: tuple[Layout, bytes, Decode] | None = None
-
-    def page(self, page: Page) -> Frame:
-        """All values of a page: (rows, columns) or (rows, columns, samples), one strip or tile after another.
-
-        Raises CorruptFileError, LimitExceededError and UnsupportedFileError.
-        """
-        layout = page.layout
-        table = page.table(self.directories)
-        for index, (position, size) in enumerate(table):
-            self._check_segment(layout, index, position, size)
-        frame: Frame | None = None
-        for index, (position, size) in enumerate(table):
-            content = self._segment(layout, index, position, size)
-            try:
-                decoded = self._decoded(layout, index, content)
-                if frame is None:  # no memory for a page of which not even the first part can be decoded
-                    frame = np.empty((layout.rows, layout.columns, layout.samples), layout.dtype)
-                _place(frame, layout, index, decoded)
-            except ImariumError:
-                raise
-            except (MemoryError, OverflowError) as error:
-                raise LimitExceededError("a TIFF page needs more memory than there is") from error
-            except Exception as error:
-                name = _COMPRESSIONS[layout.compression]
-                raise CorruptFileError(
-                    f"a strip or tile of a TIFF page cannot be decoded (compression: {name})"
-                ) from error
-        assert frame is not None  # a page has a strip or tile at least
-        return frame[..., 0] if layout.samples == 1 else frame
-
-    def is_lossy(self, page: Page) -> bool:
-        """Whether the first tile of a JPEG 2000 page was compressed irreversibly."""
-        (position, size), *_ = page.table(self.directories)
-        content = self._segment(page.layout, 0, position, size)
-        return inspect_codestream(content, self.limits).lossy
-
-    def _check_segment(self, layout: Layout, index: int, position: int, size: int) -> None:
-        """Whether a strip or tile is in the file and can hold its pixels."""
-        raw = layout.segment_bytes(index)
-        if layout.compression == 1:
-            if size < raw:
-                raise CorruptFileError(
-                    f"a strip or tile of a TIFF page has {size} bytes; its pixels have {raw}"
-                )
-            size = raw
-        elif size > 2 * raw + _SPARE + self.limits.header_bytes // 64:
-            raise LimitExceededError(
-                f"a strip or tile of a TIFF page has {size} bytes for {raw} bytes of pixels"
-            )
-        if size == 0:
-            raise UnsupportedFileError("a strip or tile of a TIFF page is left out of the file (sparse TIFF)")
-        if position + size > self.size:
-            raise CorruptFileError("the TIFF file is truncated: pixels are beyond its end")
-        if layout.compression in _EXPANSIONS and size * _EXPANSIONS[layout.compression] + _SPARE < raw:
-            raise CorruptFileError(
-                f"{size} bytes of a strip or tile of a TIFF page cannot hold the {raw} bytes of its pixels"
-            )
-        # A row of a fax is a bit at least: "as the row before" of group 4 (ITU-T T.6, table 1).
-        if layout.compression in _FAX and size * 8 < (rows := _covered(layout, index)[2]):
-            raise CorruptFileError(f"{size} bytes of fax of a TIFF page cannot hold {rows} rows")
-
-    def _segment(self, layout: Layout, index: int, position: int, size: int) -> bytes:
-        """The stored bytes of a strip or tile."""
-        self._check_segment(layout, index, position, size)
-        if layout.compression == 1:
-            size = layout.segment_bytes(index)
-        self._stream.seek(position)
-        content = self._stream.read(size)
-        if len(content) != size:
-            raise CorruptFileError("the file changed while it was read; take it in again")
-        return content
-
-    def _decoded(self, layout: Layout, index: int, content: bytes) -> NDArray[Any]:
-        """(rows, columns, samples) of a strip or tile."""
-        if layout.is_jpeg2000:
-            decoded = self._jpeg2000(layout, content)
-        else:
-            if layout.compression == _JPEG:
-                _check_jpeg(content, layout)
-            array, _, _ = self._decoder(layout, content)(content, index, jpegtables=layout.tables or None)
-            assert array is not None
-            decoded = array.reshape(array.shape[-3:])
-        if decoded.dtype == np.bool_:
-            decoded = decoded.view(np.uint8)
-        if decoded.dtype != layout.dtype or decoded.shape[2] != (1 if layout.planar else layout.samples):
-            raise CorruptFileError(
-                f"a strip or tile of a TIFF page decodes to {decoded.dtype}, not {layout.dtype}"
-            )
-        height, width = _covered(layout, index)[2:]
-        if decoded.shape[0] < height or decoded.shape[1] < width:
-            raise CorruptFileError("a strip or tile of a TIFF page decodes to fewer pixels than it covers")
-        return decoded
-
-    def _jpeg2000(self, layout: Layout, content: bytes) -> NDArray[Any]:
-        facts = inspect_codestream(content, self.limits)
-        rows, columns = layout.segment
-        samples = 1 if layout.planar else layout.samples
-        if facts.rows > rows or facts.columns > columns or facts.components != samples:
-            raise CorruptFileError(
-                f"a tile of a TIFF page decodes to {facts.shape}, which is not {(rows, columns, samples)}"
-            )
-        return decode_codestream(content, facts, self.limits).reshape(facts.rows, facts.columns, samples)
-
-    def _decoder(self, layout: Layout, content: bytes) -> Decode:
-        # tifffile looks for JFIF in the first bytes of the first segment to tell RGB from YCbCr.
-        head = content[:16] if layout.compression == _JPEG else b""
-        if self._made is None or self._made[0] != layout or self._made[1][6:10] != head[6:10]:
-            self._made = layout, head, _made_decoder(layout, head)
-        return self._made[2]
-
-
-def _covered(layout: Layout, index: int) -> tuple[int, int, int, int]:
-    """(top, left, rows, columns) of the pixels of a page that strip or tile `index` has."""
-    rows, columns = layout.segment
-    across, down = -(-layout.columns // columns), -(-layout.rows // rows)
-    cell = index % (across * down)
-    top, left = cell // across * rows, cell % across * columns
-    return top, left, min(rows, layout.rows - top), min(columns, layout.columns - left)
-
-
-def _place(frame: Frame, layout: Layout, index: int, decoded: NDArray[Any]) -> None:
-    top, left, height, width = _covered(layout, index)
-    plane = index // (layout.segments // layout.samples) if layout.planar else 0
-    samples = slice(plane, plane + 1) if layout.planar else slice(None)
-    frame[top : top + height, left : left + width, samples] = decoded[:height, :width]
-
-
-def _check_jpeg(content: bytes, layout: Layout) -> None:
-    """Hold the frame header of a JPEG strip or tile (ISO/IEC 10918-1 B.2.2) against the page."""
-    position = 2
-    while True:
-        if content[position : position + 1] != b"\xff" or position + 4 > len(content):
-            raise CorruptFileError("a JPEG strip or tile of a TIFF page is damaged or truncated")
-        marker = content[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            break
-        if marker in (0xD9, 0xDA):
-            raise CorruptFileError("a JPEG strip or tile of a TIFF page has no frame header")
-        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    if marker > 0xC2:
-        raise UnsupportedFileError("JPEG in TIFF is read in its baseline and progressive variants only")
-    head = content[position + 4 : position + 10]
-    if len(head) < 6:
-        raise CorruptFileError("a JPEG strip or tile of a TIFF page is truncated")
-    bits, rows, columns, components = struct.unpack(">BHHB", head)
-    most = layout.segment
-    samples = 1 if layout.planar else layout.samples
-    if bits != 8 or components != samples or rows > most[0] or columns > most[1]:
-        raise CorruptFileError(
-            f"a JPEG strip or tile has {columns} x {rows} pixels of {components} x {bits} bits; the TIFF "
-            f"page says {most[1]} x {most[0]} of {samples} x 8"
-        )
-    scans = content.count(b"\xff\xda")
-    if scans > _JPEG_SCANS:
-        raise LimitExceededError(f"a JPEG strip or tile has more than {_JPEG_SCANS} scans")
-    if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
-        raise CorruptFileError("a JPEG strip or tile of a TIFF page is truncated")
-
-
-def _made_decoder(layout: Layout, head: bytes) -> Decode:
-    """tifffile's decoder for a page that has nothing but the given tags."""
-    count = layout.segments
-    filler = (len(head) or 1,) * count
-    tags: list[tuple[int, int, tuple[int, ...] | bytes]] = [
-        (256, 4, (layout.columns,)),
-        (257, 4, (layout.rows,)),
-        (258, 3, (layout.bits,) * layout.samples),
-        (259, 3, (layout.compression,)),
-        (262, 3, (layout.photometric,)),
-        (266, 3, (layout.fill_order,)),
-        (277, 3, (layout.samples,)),
-        (284, 3, (2 if layout.planar else 1,)),
-        (317, 3, (layout.predictor,)),
-        (339, 3, (layout.sample_format,) * layout.samples),
-    ]
-    if layout.extra:
-        # Of kinds that are not defined it would tell the log.
-        tags.append((338, 3, tuple(kind if kind in (0, 1, 2) else 0 for kind in layout.extra)))
-    if layout.subsampling:
-        tags.append((530, 3, layout.subsampling))
-    if layout.fax_options:
-        tags.append((292, 4, (layout.fax_options,)))
-    if layout.tile is None:
-        tags += [(273, 4, (8,) * count), (278, 4, (layout.strip_rows,)), (279, 4, filler)]
-    else:
-        rows, columns = layout.tile
-        tags += [(322, 4, (columns,)), (323, 4, (rows,)), (324, 4, (8,) * count), (325, 4, filler)]
-    described = io.BytesIO(_described(layout.order, sorted(tags), head))
-    with tifffile.TiffFile(described) as file:
-        page = file.pages[0]
-        assert isinstance(page, tifffile.TiffPage)
-        decode: Decode = page.decode
-    return decode
-
-
-def _described(
-    order: Literal["<", ">"], tags: list[tuple[int, int, tuple[int, ...] | bytes]], head: bytes
-) -> bytes:
-    """A TIFF file of one directory with the given tags (code, type 3 or 4, numbers) and no pixels."""
-    start = 8 + len(head) + len(head) % 2
-    entries, values = b"", b""
-    place = start + 2 + 12 * len(tags) + 4
-    for code, kind, numbers in tags:
-        packed = struct.pack(f"{order}{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
-        inline = packed.ljust(4, b"\0")
-        if len(packed) > 4:
-            inline = struct.pack(f"{order}I", place + len(values))
-            values += packed + bytes(len(packed) % 2)
-        entries += struct.pack(f"{order}HHI", code, kind, len(numbers)) + inline
-    mark = b"II*\0" if order == "<" else b"MM\0*"
-    body = struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + values
-    return mark + struct.pack(f"{order}I", start) + head.ljust(start - 8, b"\0") + body
 
 
 def is_contiguous(layout: Layout, table: list[tuple[int, int]]) -> bool:

@@ -22,21 +22,20 @@ from imarium.errors import (
 )
 from imarium.formats._shared import opened, parts_of, reopened, study_uid_of, uid_of_digest, uid_of_part
 from imarium.formats.base import OneFile, ReadContext, Refusal
-from imarium.formats.jpeg2000 import LOSSY as LOSSY_JPEG2000
 from imarium.formats.tiff import metadata
+from imarium.formats.tiff.decoding import PageDecoder
 from imarium.formats.tiff.directories import MAGICS, Directories, Directory, Tag
 from imarium.formats.tiff.layout import (
     COLORMAP,
     Layout,
     Page,
-    PageDecoder,
     is_contiguous,
     page_of,
     palette_of,
     total_bytes,
 )
 from imarium.formats.tiff.metadata import Axes, Spacing
-from imarium.model import Series, SourceFile, SourceSeries
+from imarium.model import Series, SourceCodestream, SourceFile, SourceSeries
 from imarium.model.geometry import Affine, as_affine, plausible
 from imarium.model.series import Frame
 from imarium.settings import Limits
@@ -78,7 +77,7 @@ class TiffReader(OneFile):
 
     Values stay as stored: bits are 0 and 1, palettes are indices, white-is-zero is MONOCHROME1. JPEG in
     YCbCr becomes RGB, as in every reader. Pages with more samples than a colour has become one frame a
-    sample. No other file is ever opened, whatever OME-XML says.
+    sample, and so do inks (CMYK), as MONOCHROME1. No other file is ever opened, whatever OME-XML says.
     """
 
     name = "tiff"
@@ -128,6 +127,8 @@ def _read(path: Path, context: ReadContext) -> list[SourceSeries]:
                 files=(files[number],),
                 read_frames=functools.partial(_frames, path, facts, group, context.limits),
                 attachments=attachments,
+                codestream=functools.partial(_codestream, path, facts, group, context.limits),
+                packed_bytes=functools.partial(_packed_bytes, path, facts, group, context.limits),
             )
         )
     return result
@@ -382,11 +383,7 @@ def _unroll(group: _Group, planes: int, decoder: PageDecoder, *, alone: bool) ->
 
 
 def _lossy_note(group: _Group, decoder: PageDecoder) -> str | None:
-    if note := next((page.layout.lossy for page in group.pages if page.layout.lossy), None):
-        return note
-    if any(page.layout.is_jpeg2000 and decoder.is_lossy(page) for page in group.pages):
-        return LOSSY_JPEG2000
-    return None
+    return next((note for page in group.pages if (note := decoder.lossy_note(page))), None)
 
 
 # Series and frames
@@ -398,7 +395,8 @@ def _series(group: _Group, uid: str, study: str, notes: list[str], groups: int) 
     dimensions = group.axes.dimensions if group.axes else group.dimensions
     if layout.pictures > 1:
         dimensions = (*(dimensions or (len(group.pages),)), layout.pictures)
-        notes.append(f"TIFF: the {layout.samples} samples of a page are frames of their own")
+        inks = "inks, which are not converted to colours," if layout.photometric == 5 else "samples"
+        notes.append(f"TIFF: the {layout.samples} {inks} of a page are frames of their own")
     if math.prod(dimensions) != frames:
         dimensions = (frames,)
     if layout.orientation not in (0, 1):
@@ -456,3 +454,20 @@ def _frames(path: Path, facts: os.stat_result, group: _Group, limits: Limits) ->
             else:
                 for sample in range(page.layout.pictures):
                     yield np.ascontiguousarray(values[..., sample])
+
+
+def _codestream(
+    path: Path, facts: os.stat_result, group: _Group, limits: Limits, number: int
+) -> SourceCodestream | None:
+    page, picture = divmod(number, group.pages[0].layout.pictures)
+    with reopened(path, facts) as stream:
+        return PageDecoder(stream, facts.st_size, limits).codestream(group.pages[page], picture)
+
+
+def _packed_bytes(
+    path: Path, facts: os.stat_result, group: _Group, limits: Limits, number: int
+) -> float | None:
+    pictures = group.pages[0].layout.pictures
+    with reopened(path, facts) as stream:
+        packed = PageDecoder(stream, facts.st_size, limits).packed_bytes(group.pages[number // pictures])
+    return None if packed is None else packed / pictures

@@ -36,6 +36,7 @@ def small(folder: Path) -> Iterator[Path]:
     yield written(folder / "second.nii", _nifti(values.astype(np.float32) / 7, version=2))
     yield _pair(folder / "pair", values)
     yield _pair(folder / "packed-pair", values, packed=True)
+    yield _analyze(folder / "analyze", values)
     yield written(folder / "packed.nii.gz", gzip.compress(_nifti(values.reshape(3, 1, 20, 24)), mtime=0))
 
 
@@ -47,6 +48,16 @@ def _pair(folder: Path, values: NDArray[Any], *, packed: bool = False) -> Path:
     name = "pair.img.gz" if packed else "pair.img"
     written(folder / name, gzip.compress(voxels, mtime=0) if packed else voxels)
     return written(folder / "pair.hdr", bytes(header))
+
+
+def _analyze(folder: Path, values: NDArray[Any]) -> Path:
+    """A header of Analyze 7.5, big-endian, and its voxels beside it."""
+    kind: Any = nib.AnalyzeHeader
+    header = kind(endianness=">")
+    header.set_data_dtype(values.dtype)
+    header.set_data_shape(values.shape[::-1])
+    written(folder / "old.img", np.ascontiguousarray(values, values.dtype.newbyteorder(">")).tobytes())
+    return written(folder / "old.hdr", bytes(header.binaryblock))
 
 
 def large(folder: Path) -> Path:

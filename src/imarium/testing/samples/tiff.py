@@ -44,6 +44,13 @@ def small(folder: Path) -> Iterator[Path]:
         "planar": _tiff(np.moveaxis(picture(40, 48, 3), -1, 0), photometric="rgb", planarconfig="separate"),
         "jpeg": _tiff(picture(40, 48, 3), photometric="rgb", tile=(32, 32), compression="jpeg"),
         "jpeg2000": _tiff(picture(40, 48, 3), photometric="rgb", tile=(32, 32), compression="jpeg2000"),
+        "webp": _tiff(picture(40, 48, 3), photometric="rgb", tile=(32, 32), compression="webp"),
+        "lerc": _tiff(values.astype(np.float32), compression="lerc", **grey),
+        "lerc-packed": _tiff(
+            values, tile=(16, 32), compression="lerc", compressionargs={"compression": "zstd"}, **grey
+        ),
+        "lzma": _tiff(values, compression="lzma", predictor=2, **grey),
+        "inks": _tiff(picture(40, 48, 4), photometric="separated", compression="zlib"),
         "imagej": _tiff(values, imagej=True, metadata={"axes": "ZYX", "spacing": 2.0, "unit": "um"}),
         "imagej-one": _tiff(values, imagej=True, truncate=True, metadata={"axes": "TYX"}),
         "shaped": _tiff(values, metadata={}, **grey),
@@ -131,6 +138,8 @@ def liars(folder: Path) -> Iterator[Path]:
         8: (bytes(imagecodecs.zlib_encode(pixels.tobytes())), 8),
         32773: (bytes(imagecodecs.packbits_encode(pixels.tobytes())), 8),
         33005: (bytes(imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True, level=0)), 8),
+        34887: (bytes(imagecodecs.lerc_encode(pixels)), 8),
+        34925: (bytes(imagecodecs.lzma_encode(pixels.tobytes())), 8),
         50000: (bytes(imagecodecs.zstd_encode(pixels.tobytes())), 8),
     }
     for compression, (data, bits) in streams.items():
