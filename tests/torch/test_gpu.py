@@ -67,7 +67,7 @@ def test_what_a_gpu_made_is_what_comes(slices):
     for sample in itertools.chain(*dataset._fetcher.windows(dataset._order.walk(0, dataset._share))):
         (frame,) = sample.frames
         frame.decoded = htj2k.decode(reduced(b"".join(frame.parts()), 1), 0)
-        out = torch.empty(1, 48, 48)
-        Decoder(dataset._items, dataset._form).fill(sample, out, out.numpy())
-        made.append(out)
+        out = torch.empty(1, 1, 48, 48)
+        Decoder(dataset._items, dataset._form).fill(sample, out, 0, out.numpy()[0])
+        made.append(out[0])
     assert torch.equal(torch.stack(made), torch.stack(expected))

@@ -398,13 +398,17 @@ def decode_integers(
     This is all that a frame of the htj2k lane takes whose values fit into 32 bits. Raises IntegrityError.
     """
     decoded = htj2k.decode(b"".join([*parts, htj2k.EOC] if level else parts), level, out)
-    if into is None or into.shape != decoded.shape:
-        into = decoded
     if level:
-        # A wavelet's low levels go beyond the values that it was given. maximum and minimum are much slower.
-        np.clip(decoded, low, high, out=into, casting="unsafe")
-    elif into is not decoded:
-        np.copyto(into, decoded, casting="unsafe")
+        # A wavelet's low levels go beyond the values that it was given. maximum and minimum are much slower,
+        # and so are bounds that NumPy has to find a type for.
+        kind = decoded.dtype.type
+        try:
+            np.clip(decoded, kind(low), kind(high), out=decoded)
+        except OverflowError as error:
+            raise IntegrityError("a stored codestream holds another type than its bounds say") from error
+    if into is None or into.shape != decoded.shape:
+        return decoded
+    np.copyto(into, decoded, casting="unsafe")
     return into
 
 

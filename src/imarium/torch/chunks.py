@@ -81,15 +81,16 @@ def _begun(
     decoder.prepare(group)
     shapes = [decoder.shape(sample) for sample in group]
     images: Sequence[torch.Tensor] | torch.Tensor
-    if len(set(shapes)) == 1:
+    if shapes.count(shapes[0]) == len(shapes):
         images = memory.take((len(group), *shapes[0]), decoder.dtype)
     else:
         images = [memory.take(shape, decoder.dtype) for shape in shapes]
-    outs = list(images)
-    arrays = [None] * len(outs) if decoder.dtype == torch.bfloat16 else [out.numpy() for out in outs]
+    # Views of one array cost less than arrays of many tensors.
+    whole = isinstance(images, torch.Tensor) and decoder.in_numpy
+    arrays = images.numpy() if whole else None  # type: ignore[union-attr]
 
     def fill(start: int, stop: int) -> None:
         for number in range(start, stop):
-            decoder.fill(group[number], outs[number], arrays[number])
+            decoder.fill(group[number], images, number, None if arrays is None else arrays[number])
 
     return Chunk(group, images), fill

@@ -267,6 +267,8 @@ class StreamingDataset(IterableDataset[Any]):
             made = [self._transform(image) for image in images]
             alike = all(isinstance(one, torch.Tensor) and one.shape == made[0].shape for one in made)
             images = torch.stack(made) if alike else made
+        if self._labels is None and not self._info:
+            return images
         extra = [self._beside(chunk, number) for number in range(len(chunk.samples))]
         return (
             (images, *(default_collate(list(one)) for one in zip(*extra, strict=True)))

@@ -96,6 +96,8 @@ class Form:
 class _Facts:
     """What a decoder does with a series."""
 
+    shape: tuple[int, ...]
+    """Of a sample."""
     direct: bool
     """Frames are decoded in their place: they are not resampled, nor cropped, nor of another type."""
     working: torch.dtype
@@ -113,61 +115,73 @@ class Decoder:
         """With a GPU, what it can decode is decoded there."""
         self._items, self._form, self._gpu = items, form, gpu
         self.dtype = form.dtype
+        self.in_numpy = form.dtype != torch.bfloat16
+        """Whether NumPy has the type."""
 
     def shape(self, sample: Sample) -> tuple[int, ...]:
         """Of a sample."""
-        return self._form.shape(self._items, sample)
+        plan = sample.frames[0].plan
+        facts: _Facts = plan.memo or self._facts(plan, sample)
+        return facts.shape
 
     def prepare(self, samples: Sequence[Sample]) -> None:
         """What is done for several samples at once, before they are filled in."""
         if self._gpu is not None:
             self._gpu.ahead([frame for sample in samples for frame in sample.frames])
 
-    def fill(self, sample: Sample, out: torch.Tensor, array: NDArray[Any] | None) -> None:
-        """Decode a sample into `out`, of `shape`; `array` is the same memory, if NumPy has its type.
+    def fill(
+        self,
+        sample: Sample,
+        images: Sequence[torch.Tensor] | torch.Tensor,
+        number: int,
+        array: NDArray[Any] | None,
+    ) -> None:
+        """Decode a sample into the one of `images`, of `shape`, with a number; `array` is the same memory.
 
         Raises IntegrityError for bytes that do not decode, and InvalidRequestError where there is no default
         window.
         """
         form, plan = self._form, sample.frames[0].plan
         facts: _Facts = plan.memo or self._facts(plan, sample)
-        if facts.direct and array is not None and (not form.volume or len(sample.frames) == array.shape[1]):
-            target, values = out, array
+        if array is None and self.in_numpy:
+            array = images[number].numpy()
+        target = None
+        if array is None or not facts.direct:
+            channels = facts.shape[0]
+            target = torch.empty((channels, len(sample.frames), *plan.shape[:2]), dtype=facts.working)
+            array = target.numpy()
+        if array.ndim == 3:
+            self._write(sample.frames[0], facts, array)
         else:
-            target = torch.empty((out.shape[0], len(sample.frames), *plan.shape[:2]), dtype=facts.working)
-            values = target.numpy()
-        for number, encoded in enumerate(sample.frames):
-            self._write(encoded, facts, values[:, number] if values.ndim == 4 else values)
+            for place, encoded in enumerate(sample.frames):
+                self._write(encoded, facts, array[:, place])
         series = plan.index.series
-        if target is not out:
-            slices = out.shape[1] if form.volume else 1
+        if target is not None:
+            slices = facts.shape[1] if form.volume else 1
             made = resampled(target, slices, *facts.fitted, nearest=series.label_map)
-            target = _cropped(made, *out.shape[-2:])
+            target = _cropped(made, *facts.shape[-2:])
             if form.stored and target.is_floating_point():
                 target = target.round()
-            values = target.numpy()
+            array = target.numpy()
         if form.window is not None:
-            np.clip(values, 0, 1, out=values)
+            np.clip(array, 0, 1, out=array)
             if series.photometric == "MONOCHROME1":
-                np.subtract(1, values, out=values)
-        if target is not out:
-            out.copy_(target.reshape(out.shape))
+                np.subtract(1, array, out=array)
+        if target is not None:
+            images[number].copy_(target.reshape(facts.shape))
 
     def _facts(self, plan: Plan, sample: Sample) -> _Facts:
-        form, series, items = self._form, plan.index.series, self._items
-        rows, columns = items.fitted[sample.row].tolist()
-        kept = plan.shape[:2] == (rows, columns)
+        form, series = self._form, plan.index.series
+        fitted = tuple(self._items.fitted[sample.row].tolist())
+        shape = form.shape(self._items, sample)
         working = form.working_dtype(series.dtype)
-        scale = None
-        if series.frame_rescale is None and not form.stored:
-            scale = self._scale(series, 0)
+        kept = plan.shape[:2] == fitted and (not form.volume or shape[1] == len(sample.frames))
         facts = _Facts(
-            direct=kept
-            and form.shape(items, sample)[-2:] == (rows, columns)
-            and (form.stored or form.dtype == working),
-            working=form.dtype if form.stored and kept and not form.volume else working,
-            fitted=(rows, columns),
-            scale=scale,
+            shape=shape,
+            direct=kept and shape[-2:] == fitted and (form.stored or form.dtype == working),
+            working=form.dtype if form.stored and kept else working,
+            fitted=fitted,
+            scale=None if form.stored or series.frame_rescale is not None else self._scale(series, 0),
         )
         plan.memo = facts
         return facts

@@ -28,6 +28,8 @@ _TABLE_FRAMES = 1 << 20
 _BASE = 16
 """What a series takes beside its frames, in frames."""
 _PACKS_AT_ONCE = 16
+_FIRST_SAMPLES = 64
+"""Samples that are fetched first."""
 
 
 class Bulk:
@@ -131,10 +133,11 @@ class Fetcher:
         self._kept = 0
 
     def windows(self, walk: Iterable[Ids]) -> Iterator[list[Sample]]:
-        """What is walked, window by window; the next one is fetched while one is used."""
+        """What is walked, window by window; the next one is fetched while one is used. The first one comes in
+        two pieces, so that the first samples need not wait for all of it."""
         coming: deque[Future[list[Sample]]] = deque()
         try:
-            for ids in walk:
+            for ids in _early(walk):
                 coming.append(start(self.fetch(ids)))
                 if len(coming) > 1:
                     yield coming.popleft().result()
@@ -233,6 +236,16 @@ class Fetcher:
         at = series.at_level(level)
         if [at.rows, at.columns] != items.shape[row].tolist() or series.samples != items.channels[row]:
             raise IntegrityError("a pack holds pixels of another shape than the manifest says")
+
+
+def _early(walk: Iterable[Ids]) -> Iterator[Ids]:
+    first = True
+    for ids in walk:
+        if first and len(ids) > 2 * _FIRST_SAMPLES:
+            yield ids[:_FIRST_SAMPLES]
+            ids = ids[_FIRST_SAMPLES:]
+        first = False
+        yield ids
 
 
 def _index_or_none(content: bytes) -> SeriesIndex | None:

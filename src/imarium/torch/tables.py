@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from imarium.codec.frames import Lane
 from imarium.pack import SeriesIndex
+from imarium.torch.checksums import joined
 
 _INT32 = 1 << 31
 
@@ -36,7 +37,8 @@ class Table:
 
     plans: Sequence[Plan]
     parts: NDArray[np.int64]
-    """(series,) parts that a frame has at its level."""
+    """(series,) parts that a frame has at its level; one where they lie one after another and need not be
+    told apart."""
     first: NDArray[np.int64]
     """(series,) where the parts of its first frame begin in the arrays of parts."""
     first_frame: NDArray[np.int64]
@@ -59,15 +61,23 @@ class Table:
         params = np.concatenate([index.params for index in indexes])
         bounds = np.ascontiguousarray(params).view("<i8").reshape(-1, 2).astype(np.int64)
         lanes = np.concatenate([index.lanes for index in indexes])
+        plain = (lanes == Lane.HTJ2K) & (bounds[:, 0] >= -_INT32) & (bounds[:, 1] < _INT32)
+        first_frame = _before(frames)
+        starts = _flat([index.starts for index in indexes], parts)
+        lengths = _flat([index.lengths for index in indexes], parts)
+        checksums = _flat([index.checksums for index in indexes], parts)
+        whole = (frames == 1) & plain[np.minimum(first_frame, len(plain) - 1)]
+        first = _before(parts * frames)
+        lengths, checksums = _side_by_side(whole, parts, first, lengths, checksums)
         return cls(
             plans=plans,
-            parts=parts,
-            first=_before(parts * frames),
-            first_frame=_before(frames),
-            starts=_flat([index.starts for index in indexes], parts),
-            lengths=_flat([index.lengths for index in indexes], parts),
-            checksums=_flat([index.checksums for index in indexes], parts),
-            plain=(lanes == Lane.HTJ2K) & (bounds[:, 0] >= -_INT32) & (bounds[:, 1] < _INT32),
+            parts=np.where(whole, 1, parts),
+            first=first,
+            first_frame=first_frame,
+            starts=starts,
+            lengths=lengths,
+            checksums=checksums,
+            plain=plain,
             bounds=bounds,
         )
 
@@ -90,3 +100,25 @@ def _flat(arrays: Sequence[NDArray[Any]], parts: NDArray[np.int64]) -> NDArray[n
     return np.concatenate(
         [array[:count].T.ravel() for array, count in zip(arrays, parts, strict=True)]
     ).astype(np.int64)
+
+
+def _side_by_side(
+    whole: NDArray[np.bool_],
+    parts: NDArray[np.int64],
+    first: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    checksums: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lengths and checksums in which the first part of a series of one frame stands for all of its parts, which
+    lie one after another in the pack."""
+    (chosen,) = np.nonzero(whole)
+    at = first[chosen]
+    size, check = lengths[at], checksums[at].astype(np.uint32)
+    for part in range(1, int(parts[chosen].max(initial=1))):
+        (more,) = np.nonzero(parts[chosen] > part)
+        added = lengths[at[more] + part]
+        check[more] = joined(check[more], checksums[at[more] + part].astype(np.uint32), added)
+        size[more] += added
+    lengths, checksums = lengths.copy(), checksums.copy()
+    lengths[at], checksums[at] = size, check
+    return lengths, checksums
