@@ -22,6 +22,7 @@ SCRIPTS = {
     "slow-line": "slow_line.py",
     "serving": "serving.py",
     "loader": "loader.py",
+    "small-images": "small_images.py",
 }
 HEAD = """\
 # Measurements
