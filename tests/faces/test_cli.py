@@ -228,8 +228,8 @@ def test_every_command_knows_json_and_helps():
     for name, command in commands.pop("pack").commands.items():
         commands[f"pack {name}"] = command
     assert set(commands) == {
-        "ingest", "ls", "show", "get", "download", "export-hf", "label", "manifest", "report", "verify", "pack inspect",
-        "samples", "serve", "login", "reset-password", "version",
+        "ingest", "ls", "show", "get", "download", "export-hf", "label", "manifest", "report", "verify",
+        "pack inspect", "samples", "serve", "login", "reset-password", "version",
     }  # fmt: skip
     for name, command in commands.items():
         assert any("--json" in parameter.opts for parameter in command.params), name
