@@ -124,7 +124,7 @@ def seconds(task: Callable[[], object]) -> float:
 
 def main() -> None:
     arguments = options(__doc__ or "")
-    series, frames, side, pictures, rounds = (2, 8, 128, 60, 1) if arguments.smoke else (4, 128, 512, 5000, 7)
+    series, frames, side, pictures, rounds = (2, 8, 128, 60, 1) if arguments.smoke else (8, 128, 512, 5000, 9)
     with scratch() as folder:
         for name in ("ct", "png"):
             (folder / name).mkdir()

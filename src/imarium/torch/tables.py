@@ -109,8 +109,8 @@ def _side_by_side(
     lengths: NDArray[np.int64],
     checksums: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lengths and checksums in which the first part of a series of one frame stands for all of its parts,
-    which lie one after another in the pack."""
+    """Lengths and checksums in which the first part of a series of one frame stands for all its parts, which
+    lie one after another in the pack."""
     (chosen,) = np.nonzero(whole)
     at = first[chosen]
     size, check = lengths[at], checksums[at].astype(np.uint32)
