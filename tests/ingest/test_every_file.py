@@ -78,7 +78,6 @@ DUPLICATES = {
 }
 """Files of the same content as another one of their set."""
 
-"""JPEG that pydicom's plugins cannot decode."""
 
 MOST_EXPORTS = 20
 """Pictures of a format and set that are exported, about; the pixels of every one are compared."""
