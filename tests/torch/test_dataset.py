@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -301,7 +302,8 @@ def _rank(rank, url, rendezvous, queue):
     torch.distributed.destroy_process_group()
 
 
-def test_two_real_ranks(pictures, tmp_path):
+def test_two_real_ranks(pictures, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # where the other processes find this module
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     address = f"file://{tmp_path}/rendezvous"
