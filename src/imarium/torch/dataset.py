@@ -203,7 +203,8 @@ class StreamingDataset(IterableDataset[Any]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Have the next iteration of that epoch go on where a state was taken.
 
-        Raises InvalidRequestError for a state of another manifest, seed, rank or order.
+        Workers hear of it that start afterwards. Raises InvalidRequestError for a state of another manifest,
+        seed, rank or order.
         """
         self._resume = self._progress = Progress.from_json(state, self._facts)
         self._epoch.fill_(self._resume.epoch)
@@ -270,11 +271,7 @@ class StreamingDataset(IterableDataset[Any]):
         if self._labels is None and not self._info:
             return images
         extra = [self._beside(chunk, number) for number in range(len(chunk.samples))]
-        return (
-            (images, *(default_collate(list(one)) for one in zip(*extra, strict=True)))
-            if extra[0]
-            else images
-        )
+        return (images, *(default_collate(list(one)) for one in zip(*extra, strict=True)))
 
     def _beside(self, chunk: Chunk, number: int) -> list[Any]:
         sample = chunk.samples[number]
@@ -300,7 +297,9 @@ class StreamingDataset(IterableDataset[Any]):
     def _threads_here(self) -> int:
         if self._threads is not None:
             return max(1, self._threads)
-        return 1 if get_worker_info() is not None else len(os.sched_getaffinity(0))
+        if get_worker_info() is not None:
+            return 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class BatchedDataset(IterableDataset[Any]):
