@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from imarium.client import Client
 from imarium.client.core import Size
-from imarium.codec.color import ybr_full_to_rgb
+from imarium.codec.color import FULL_YBR, ybr_full_to_rgb
 from imarium.errors import ExportRefusedError, InvalidRequestError, StorageError
 from imarium.manifest import Manifest, ManifestRow
 from imarium.model import Selection, Series, Volume
@@ -213,7 +213,7 @@ def _stored(frame: NDArray[Any], series: Series) -> tuple[NDArray[Any], int]:
         raise ExportRefusedError(
             f"a PNG of {series.samples} x {series.dtype} would not be exact, or not read so; give a window"
         )
-    if series.photometric in ("YBR_FULL", "YBR_FULL_422"):
+    if series.photometric in FULL_YBR:
         raise ExportRefusedError("stored values are YBR, and a PNG would call them RGB; give a window")
     if kind == "u":
         return frame, 0
@@ -225,7 +225,7 @@ def _shown(
     frame: NDArray[Any], series: Series, window: tuple[float, float] | Literal["default"], number: int
 ) -> NDArray[np.uint8]:
     """As on a screen: 8 bits, grey or RGB."""
-    if series.photometric in ("YBR_FULL", "YBR_FULL_422"):
+    if series.photometric in FULL_YBR:
         frame = ybr_full_to_rgb(frame)
     if frame.ndim == 3:
         frame = frame[..., :3] if frame.shape[-1] > 2 else frame[..., 0]

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imarium.archive import Archive
+from imarium.codec.color import to_rgb
 from imarium.errors import (
     CorruptFileError,
     ExportRefusedError,
@@ -30,7 +31,6 @@ from imarium.errors import (
 from imarium.formats import _arrays
 from imarium.formats.base import ReadContext, Refusal, file_digest
 from imarium.formats.npy import HEADER, NpyWriter, NumpyReader
-from imarium.formats.rendering import to_rgb
 from imarium.model import Rendition, Series, SourceSeries
 from imarium.settings import Limits
 

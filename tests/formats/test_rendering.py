@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imarium.codec.color import to_rgb
 from imarium.errors import ExportRefusedError, InvalidRequestError
-from imarium.formats.rendering import default_window, render_8bit, rescaled, to_rgb
+from imarium.formats.rendering import default_window, render_8bit, rescaled
 from imarium.model import Series
 
 

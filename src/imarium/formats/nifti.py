@@ -9,7 +9,6 @@ that it stands for.
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import re
 import struct
@@ -26,6 +25,7 @@ from blake3 import blake3
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from imarium.codec.color import check_colours, to_rgb
 from imarium.errors import (
     CorruptFileError,
     ExportRefusedError,
@@ -48,9 +48,19 @@ from imarium.formats._unpacking import (
     storage_errors,
 )
 from imarium.formats.base import ReadContext, Refusal
-from imarium.formats.geometry_notes import is_tilted, is_uneven, report_geometry
+from imarium.formats.geometry_notes import report_geometry
 from imarium.formats.outgoing import OutFile, Outgoing, headed
-from imarium.formats.rendering import check_colours, rescaled, to_rgb
+from imarium.formats.rendering import rescaled
+from imarium.headers.nifti import (
+    CODES,
+    DATATYPES,
+    INTENT_LABEL,
+    check_datatype,
+    check_source,
+    is_flipped,
+    must_rescale,
+    new_header,
+)
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.model.geometry import Affine, as_affine, plausible
 from imarium.settings import Limits
@@ -67,26 +77,6 @@ _PEEK = 540
 """Bytes that hold the longest header."""
 _PAIR = re.compile(r"(.+)\.(hdr|HDR)(\.gz|\.GZ)?")
 
-_INTENT_LABEL = 1002
-
-# Datatype codes of nifti1.h: (NumPy name, samples a voxel).
-_DATATYPES: dict[int, tuple[str, int]] = {
-    2: ("uint8", 1),
-    4: ("int16", 1),
-    8: ("int32", 1),
-    16: ("float32", 1),
-    32: ("complex64", 1),
-    64: ("float64", 1),
-    128: ("uint8", 3),
-    256: ("int8", 1),
-    512: ("uint16", 1),
-    768: ("uint32", 1),
-    1024: ("int64", 1),
-    1280: ("uint64", 1),
-    1792: ("complex128", 1),
-    2304: ("uint8", 4),
-}
-_CODES = {kind: code for code, kind in _DATATYPES.items()}
 _REFUSED_DATATYPES = {0: "unknown", 1: "binary", 1536: "float128", 2048: "complex256"}
 
 _UNLIMITED = Limits(1 << 62, 1 << 62, 1 << 125, 1 << 62)
@@ -339,12 +329,12 @@ def parse_header(head: bytes, limits: Limits) -> _Layout:
         raise CorruptFileError(f"dim holds {min(dims)}; every dimension is at least 1")
 
     code = int(header["datatype"])
-    if code not in _DATATYPES:
+    if code not in DATATYPES:
         name = _REFUSED_DATATYPES.get(code, "not defined by NIfTI")
         raise UnsupportedFileError(f"datatype {code} ({name}) cannot be kept exactly")
     if notes and code == analyze.COLOURS:
         raise UnsupportedFileError("Analyze 7.5 does not say in which order the samples of colours lie")
-    dtype, samples = _DATATYPES[code]
+    dtype, samples = DATATYPES[code]
 
     offset = float(header["vox_offset"])
     before = 0 if detached else size
@@ -376,7 +366,7 @@ def parse_header(head: bytes, limits: Limits) -> _Layout:
 
 
 def _header_notes(header: _Header, code: int) -> tuple[str, ...]:
-    dtype, samples = _DATATYPES[code]
+    dtype, samples = DATATYPES[code]
     bits = np.dtype(dtype).itemsize * 8 * samples
     found = int(header["bitpix"])
     return () if found == bits else (f"bitpix is {found}, not the {bits} of datatype {code}; it is not used",)
@@ -481,7 +471,7 @@ def _series(source: _Unpacked) -> Series:
     slope, intercept = _scaling(header, layout.samples, notes)
     if analyze.NOTE in notes and slope != 1:
         notes.append(analyze.SCALE_NOTE)
-    label_map = int(header["intent_code"]) == _INTENT_LABEL
+    label_map = int(header["intent_code"]) == INTENT_LABEL
     return Series(
         uid=uid,
         study_uid=study_uid_of(uid),
@@ -602,16 +592,12 @@ class NiftiWriter:
                 f"a NIfTI file ends in .nii or .nii.gz, or .hdr for a pair, not {Path(name).suffix!r}"
             )
         series = rendition.series
-        if series.format not in ("nifti", "dicom", "nrrd", "metaimage"):
-            raise ExportRefusedError(
-                f"a {series.format} source cannot become NIfTI: it does not say how large or where its "
-                "pixels are; ask for png or npy"
-            )
+        check_source(series)
         head, order, trailer = _prepare(rendition)
         report_geometry(rendition)
         if analyze.NOTE in series.notes:
             rendition.report(analyze.NOTE)
-        dtype = np.dtype("float32" if _must_rescale(series) else series.dtype).newbyteorder(order)
+        dtype = np.dtype("float32" if must_rescale(series) else series.dtype).newbyteorder(order)
         content = headed(head, chain(_voxels(rendition, dtype), [trailer]))
         if name.lower().endswith(".gz"):
             return None, _packed(content, self._compression)
@@ -622,7 +608,7 @@ class NiftiWriter:
 def _voxels(rendition: Rendition, dtype: np.dtype[Any]) -> Iterator[bytes]:
     """The frames as they stand in the file."""
     series = rendition.series
-    flip, rescale = series.format == "dicom", _must_rescale(series)
+    flip, rescale = is_flipped(series), must_rescale(series)
     for index, frame in enumerate(checked_frames(rendition)):
         stored = rescaled(frame, series, index) if rescale else to_rgb(frame, series)
         yield (stored[::-1] if flip else stored).astype(dtype, copy=False).tobytes()
@@ -656,23 +642,16 @@ def _write_pair(rendition: Rendition, destination: Path) -> list[Path]:
     return [destination, image]
 
 
-def _must_rescale(series: Series) -> bool:
-    """Whether frames differ in slope or intercept, of which a NIfTI file has one each."""
-    return series.frame_rescale is not None and series.format != "nifti" and series.samples == 1
-
-
 def _prepare(rendition: Rendition) -> tuple[bytes, Literal["<", ">"], bytes]:
     """Header with extensions, byte order and trailer of the file to write."""
     series = rendition.series
-    if (series.dtype, series.samples) not in _CODES:
-        kind = series.dtype if series.samples == 1 else f"{series.samples} x {series.dtype}"
-        raise ExportRefusedError(f"NIfTI has no data type for {kind} pixels; ask for npy")
+    check_datatype(series)
     check_colours(series)
     original = rendition.attachments.get(HEADER)
     if series.format == "nifti" and original is not None:
         head, order = _adapted_header(original, rendition)
         return head, order, rendition.attachments.get(TRAILER, b"")
-    return _new_header(series, flip=series.format == "dicom"), "<", b""
+    return new_header(series), "<", b""
 
 
 def _adapted_header(original: bytes, rendition: Rendition) -> tuple[bytes, Literal["<", ">"]]:
@@ -683,7 +662,7 @@ def _adapted_header(original: bytes, rendition: Rendition) -> tuple[bytes, Liter
         return original, _kept_layout(original, series).order
     layout = parse_header(original[:_PEEK], _UNLIMITED)
     header = layout.header.copy()
-    header["datatype"] = _CODES[series.dtype, series.samples]
+    header["datatype"] = CODES[series.dtype, series.samples]
     header["bitpix"] = np.dtype(series.dtype).itemsize * 8 * series.samples
     if max(series.columns, series.rows) > np.iinfo(header["dim"].dtype).max:
         raise ExportRefusedError("NIfTI-1 holds at most 32767 pixels a side")
@@ -749,58 +728,3 @@ def _factors(series: Series, source: Series) -> tuple[float, float]:
 def _tidy(factor: float) -> float:
     """A factor of 2.0000000001 is 2."""
     return float(round(factor)) if abs(factor - round(factor)) < 1e-9 * factor else factor
-
-
-def _new_header(series: Series, *, flip: bool) -> bytes:
-    """A header for a series that did not come from NIfTI, with the four bytes that follow it."""
-    *slower, slices = series.dimensions
-    dims = [series.columns, series.rows, slices, *reversed(slower)]
-    if len(dims) > 7:
-        raise ExportRefusedError(f"NIfTI has at most 7 dimensions, the series has {len(dims)}")
-    kind: Any = nib.Nifti1Header if max(dims) <= 32767 else nib.Nifti2Header
-    header: _Header = kind()
-    header["dim"] = [len(dims), *dims, *[1] * (7 - len(dims))]
-    rescale = _must_rescale(series)
-    dtype = "float32" if rescale else series.dtype
-    header["datatype"] = _CODES[dtype, series.samples]
-    header["bitpix"] = np.dtype(dtype).itemsize * 8 * series.samples
-    header["pixdim"] = 1
-    description = f"Imarium {importlib.metadata.version('imarium')}"
-    if is_uneven(series):
-        description += "; UNEVEN slices (mean step)"
-    if is_tilted(series):
-        description += "; TILTED (see sform)"
-    if rescale:
-        header["scl_slope"], header["scl_inter"] = 1.0, 0.0
-        description += "; rescaled frame by frame"
-    else:
-        header["scl_slope"], header["scl_inter"] = series.rescale_slope, series.rescale_intercept
-    if series.affine is None:
-        description += "; position and size unknown"
-        header["srow_x"], header["srow_y"], header["srow_z"] = np.eye(4)[:3]
-    else:
-        affine = np.asarray(series.affine, dtype=np.float64)
-        if flip:
-            turn = np.diag([1.0, -1.0, 1.0, 1.0])
-            turn[1, 3] = series.rows - 1
-            affine = affine @ turn
-        _place(header, affine)
-    header["pixdim"][4] = (series.time_step or 0.0) if len(dims) > 3 else 1.0
-    header["xyzt_units"] = 2 | 8
-    if series.label_map and series.samples == 1:
-        header["intent_code"] = _INTENT_LABEL
-    header["descrip"] = description.encode("ascii")[:79]
-    header["magic"] = header.single_magic
-    header["vox_offset"] = header.single_vox_offset
-    return bytes(header.binaryblock) + bytes(4)
-
-
-def _place(header: _Header, affine: NDArray[np.float64]) -> None:
-    """sform always; qform where axes are at right angles, since a quaternion holds no shear."""
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    header["pixdim"][1:4] = sizes
-    header["srow_x"], header["srow_y"], header["srow_z"] = affine[:3]
-    header["sform_code"] = 1
-    axes = affine[:3, :3] / np.where(sizes == 0, 1, sizes)
-    if np.abs(axes.T @ axes - np.eye(3)).max() < 1e-4:
-        header.set_qform(affine, code=1, strip_shears=True)

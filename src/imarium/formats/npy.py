@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from blake3 import blake3
 
+from imarium.codec.color import to_rgb
 from imarium.errors import (
     CorruptFileError,
     ExportRefusedError,
@@ -41,7 +42,7 @@ from imarium.formats._shared import (
 from imarium.formats._unpacking import DEFLATE_RATIO, Read, scratch_file, storage_errors, store
 from imarium.formats.base import OneFile, ReadContext, Refusal
 from imarium.formats.outgoing import OutFile, Outgoing, headed
-from imarium.formats.rendering import to_rgb
+from imarium.headers.npy import npy_header
 from imarium.model import Rendition, Series, SourceFile, SourceSeries
 from imarium.settings import Limits
 
@@ -392,16 +393,7 @@ class NpyWriter:
         dtype = np.dtype(series.dtype).newbyteorder("<")
         if dtype.kind not in "biufc":
             raise ExportRefusedError(f"an array of type {series.dtype} cannot be written as .npy")
-        head = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            head,
-            {
-                "descr": np.lib.format.dtype_to_descr(dtype),
-                "fortran_order": False,
-                "shape": series.volume_shape,
-            },
-        )
         frames = (
             to_rgb(frame, series).astype(dtype, copy=False).tobytes() for frame in checked_frames(rendition)
         )
-        return head.getvalue(), frames
+        return npy_header(series), frames

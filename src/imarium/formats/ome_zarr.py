@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imarium.codec.color import check_colours, is_ybr, to_rgb
 from imarium.errors import ExportRefusedError, InvalidRequestError, StorageError
 from imarium.formats._shared import checked_frames
 from imarium.formats.geometry_notes import report_geometry
 from imarium.formats.outgoing import OutFile, Outgoing
-from imarium.formats.rendering import check_colours, is_ybr, own_window, to_rgb
+from imarium.formats.rendering import own_window
 from imarium.model import Rendition, Series, level_shape
 from imarium.model.series import Frame
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from imarium.codec.color import ybr_full_to_rgb
+from imarium.codec.color import check_colours, to_rgb
 from imarium.errors import ExportRefusedError, InvalidRequestError
 from imarium.model import Series
 from imarium.model.series import Frame
@@ -26,43 +26,6 @@ PERCENTILES = (0.5, 99.5)
 """Where a series has no window, these percentiles of its values become black and white."""
 
 _SAMPLE_LIMIT = 1 << 20
-
-
-def is_ybr(series: Series) -> bool:
-    """Whether the stored values are luminance and chrominance (PS3.3 C.7.6.3.1.2)."""
-    return series.photometric.startswith("YBR")
-
-
-def to_rgb(frame: Frame, series: Series) -> Frame:
-    """YBR_FULL and YBR_FULL_422 as RGB; every other frame as it is.
-
-    Raises ExportRefusedError for YBR of another kind, or of more than 8 bits.
-    """
-    if not is_ybr(series):
-        return frame
-    if (
-        series.photometric not in ("YBR_FULL", "YBR_FULL_422")
-        or frame.dtype != np.uint8
-        or series.samples != 3
-    ):
-        raise ExportRefusedError(
-            f"{series.photometric} of {series.samples} x {series.dtype} has no conversion to RGB here; "
-            "export the source's own format"
-        )
-    return ybr_full_to_rgb(frame)
-
-
-def check_colours(series: Series) -> None:
-    """Refuse colours that are neither RGB nor become RGB (PS3.3 C.7.6.3.1.2: HSV, ARGB, CMYK and such).
-
-    Raises ExportRefusedError.
-    """
-    known = ("RGB", "YBR_FULL", "YBR_FULL_422")
-    if series.samples >= 3 and series.photometric not in known:
-        raise ExportRefusedError(
-            f"{series.photometric} of {series.samples} x {series.dtype} has no conversion to RGB here; "
-            "export the source's own format"
-        )
 
 
 def render_8bit(

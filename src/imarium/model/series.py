@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imarium.errors import InvalidRequestError
-from imarium.model.geometry import UNEVEN, Affine, level_shape, rescale_affine, spacing_of
+from imarium.model.geometry import TILTED, UNEVEN, Affine, level_shape, rescale_affine, spacing_of
 
 Frame = NDArray[Any]
 """One frame: (rows, columns) or (rows, columns, samples), C-contiguous, native byte order."""
@@ -122,6 +122,16 @@ class Series:
             affine = rescale_affine(affine, self.rows / rows, self.columns / columns)
         return replace(self, rows=rows, columns=columns, affine=affine)
 
+    @property
+    def is_uneven(self) -> bool:
+        """Whether distances between slices differ, so that the affine holds their mean."""
+        return any(note.startswith(UNEVEN) for note in self.notes)
+
+    @property
+    def is_tilted(self) -> bool:
+        """Whether slices are sheared against their normal, so that the affine has no right angles."""
+        return any(note.startswith(TILTED) for note in self.notes)
+
     def at_slices(self, slices: int) -> Series:
         """The same series resampled along its slices (the last of `dimensions`), outer edges kept.
 
@@ -134,7 +144,7 @@ class Series:
             raise InvalidRequestError(
                 "slices differ in their rescale slope, so that stored values do not mix"
             )
-        if any(note.startswith(UNEVEN) for note in self.notes):
+        if self.is_uneven:
             raise InvalidRequestError(
                 "slices are unevenly spaced; keep them (None for the slices' spacing), or have them evened "
                 "by an export"

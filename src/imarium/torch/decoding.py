@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from imarium.codec import decode_frame, decode_integers
-from imarium.codec.color import ybr_full_to_rgb
+from imarium.codec.color import FULL_YBR, ybr_full_to_rgb
 from imarium.errors import IntegrityError, InvalidRequestError
 from imarium.manifest import Manifest
 from imarium.model import Series
@@ -246,7 +246,7 @@ def check_form(form: Form, manifest: Manifest, items: Items) -> None:
 
 def _colours(frame: Frame, photometric: str, channels: int) -> NDArray[Any]:
     """YBR as RGB, and colours as grey where there is one channel for them."""
-    if photometric in ("YBR_FULL", "YBR_FULL_422"):
+    if photometric in FULL_YBR:
         frame = ybr_full_to_rgb(frame.astype(np.uint8, copy=False))
     if channels == 1 and frame.shape[-1] > 2:
         mixed: NDArray[Any] = frame[..., :3] @ _LUMA

@@ -22,7 +22,6 @@ from imarium.formats._shared import checked_frames
 from imarium.formats.dicom import values
 from imarium.formats.dicom.attachments import FrameIndex, read_index, restore_instance
 from imarium.formats.dicom.geometry import normal_of
-from imarium.formats.geometry_notes import is_tilted, is_uneven
 from imarium.formats.rendering import rescaled
 from imarium.model import Rendition, Series
 from imarium.model.geometry import TILTED, UNEVEN, as_affine
@@ -61,7 +60,7 @@ def evened(rendition: Rendition, frames: Callable[[], Iterable[Frame]]) -> Rendi
     series = rendition.series
     if series.format != "dicom" or series.affine is None:
         raise ExportRefusedError("only DICOM series say where each of their slices lies, and this is none")
-    if not is_uneven(series) and not is_tilted(series):
+    if not series.is_uneven and not series.is_tilted:
         return rendition
     dtype = np.dtype(series.dtype)
     if series.samples > 1 or dtype.kind not in "iuf" or (dtype.kind != "f" and dtype.itemsize > 4):
