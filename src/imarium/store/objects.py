@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import obstore
 from obstore.exceptions import BaseError
@@ -61,6 +62,15 @@ class ObjectStore:
                 bytes(piece) for piece in obstore.get_ranges(self._backend, key, starts=starts, ends=ends)
             ]
         except (BaseError, OSError) as error:
+            raise self._translated(error) from error
+
+    def open(self, key: str) -> BinaryIO | None:
+        """The file of an object; None where the backend keeps no files. Raises NotFoundError."""
+        if self._folder is None:
+            return None
+        try:
+            return (self._folder / key).open("rb")
+        except OSError as error:
             raise self._translated(error) from error
 
     def fetch(self, key: str) -> Callable[[int, int], bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ParamSpec, Unpack
+from typing import BinaryIO, ParamSpec, Unpack
 
 from blake3 import blake3
 
@@ -77,6 +77,10 @@ class Streaming:
     def read_pack(self, key: str, start: int, stop: int) -> bytes:
         """Bytes of a pack as they are."""
         return self._store.read(key, start, stop)
+
+    def open_pack(self, key: str) -> BinaryIO | None:
+        """The file of a pack; None where the store keeps no files. Raises NotFoundError."""
+        return self._store.open(key)
 
     # --- pixels -------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -46,16 +47,23 @@ def current_user(archive: ArchiveDep, token: TokenDep) -> str:
 
 UserDep = Annotated[str, Depends(current_user)]
 
-LOST = "what the catalog knows is missing in the store; `imarium verify` finds out what else is"
+_LOST = "what the catalog knows is missing in the store; `imarium verify` finds out what else is"
+
+
+@contextmanager
+def found_in_store() -> Iterator[None]:
+    """Around reading what the catalog knows: what the store lacks of it is damage, and no wrong address."""
+    try:
+        yield
+    except NotFoundError as error:
+        raise IntegrityError(_LOST) from error
 
 
 def known_series(archive: ArchiveDep, uid: str) -> Iterator[SeriesRecord]:
-    """A series of the catalog. What the store lacks of it is damage, and no wrong address."""
+    """A series of the catalog."""
     record = archive.catalog.get_series(uid)
-    try:
+    with found_in_store():
         yield record
-    except NotFoundError as error:
-        raise IntegrityError(LOST) from error
 
 
 SeriesDep = Annotated[SeriesRecord, Depends(known_series)]

@@ -11,13 +11,17 @@ import numpy as np
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, SeriesDep
+from imarium.archive import Archive
+from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, SeriesDep, found_in_store
 from imarium.faces.http.ranges import Multipart, parse_ranges
 from imarium.faces.http.read_ahead import answer_of
+from imarium.faces.http.zero_copy import FileAnswer, takes_files
 from imarium.pack import Span
 
 router = APIRouter(tags=["pixels"])
 
+_ZERO_COPY_BYTES = 256 << 10
+"""From so many bytes on, a thread that hands a file over costs less than reading it."""
 _IMMUTABLE = "public, max-age=31536000, immutable"
 
 
@@ -51,20 +55,38 @@ def pack(
         if spans == []:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{record.size}"})
     status = 200 if spans is None else 206
-    media_type = OCTETS
-    pieces: Sequence[bytes | Span]
     if spans is not None and len(spans) > 1:
-        answer = Multipart(spans, record.size, record.digest, OCTETS)
-        media_type, length, pieces = answer.content_type, answer.length, answer.pieces()
-    else:
-        start, stop = spans[0] if spans else (0, record.size)
-        if spans:
-            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{record.size}"
-        length, pieces = stop - start, [(start, stop)]
+        parts = Multipart(spans, record.size, record.digest, OCTETS)
+        return _answer(
+            archive, request, record.key, parts.pieces(), parts.length, status, headers, parts.content_type
+        )
+    start, stop = spans[0] if spans else (0, record.size)
+    if spans:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{record.size}"
+    return _answer(archive, request, record.key, [(start, stop)], stop - start, status, headers, OCTETS)
+
+
+def _answer(
+    archive: Archive,
+    request: Request,
+    key: str,
+    pieces: Sequence[bytes | Span],
+    length: int,
+    status: int,
+    headers: dict[str, str],
+    media_type: str,
+) -> Response:
+    """Pieces of a pack. A single large one is sent by the system itself, where it can."""
     headers["Content-Length"] = str(length)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
-    return answer_of(partial(archive.streaming.read_pack, record.key), pieces, status, headers, media_type)
+    match pieces:
+        case [(int(start), int(stop))] if stop - start >= _ZERO_COPY_BYTES and takes_files(request.scope):
+            with found_in_store():
+                file = archive.streaming.open_pack(key)
+            if file is not None:
+                return FileAnswer(file, start, stop - start, status, headers, media_type)
+    return answer_of(partial(archive.streaming.read_pack, key), pieces, status, headers, media_type)
 
 
 @router.get("/series/{uid}/index", response_class=Response, responses=BINARY)
