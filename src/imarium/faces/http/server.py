@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import logging
 import socket
@@ -29,6 +30,8 @@ class BoundServer:
 
     def run(self) -> None:
         """Answer requests until SIGINT or SIGTERM."""
+        gc.collect()
+        gc.freeze()  # what is loaded stays: looking through it again takes longer than most requests
         self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
