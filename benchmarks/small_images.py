@@ -32,7 +32,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import shaped
-from common import Row, report, scratch, serving
+from common import Row, administrator_token, report, scratch, serving
 from imarium.archive import Archive
 from imarium.codec.htj2k import split
 from imarium.ingest import Summary
@@ -193,9 +193,7 @@ def main() -> None:
         for name, files in (("tenth", parts[: count // 10]), ("rest", parts[count // 10 :])):
             summary = Summary.of(archive.ingest.run(files, collection="bench", labels={"part": name}))
             assert summary.files[Status.TAKEN] == len(files)
-        password = archive.accounts.ensure_administrator()
-        assert password is not None
-        token = archive.accounts.login("admin", password).token
+        token = administrator_token(archive)
         archive.close()
         rows += rows_of(
             "loopback", "127.0.0.1", list, folder, count, level, token, tenth=False, rounds=rounds
