@@ -12,7 +12,7 @@ from imarium.catalog import Catalog
 from imarium.errors import StorageError
 from imarium.ingest import Ingest
 from imarium.settings import Settings
-from imarium.store import open_local
+from imarium.store import open_store
 from imarium.streaming import Manifests, Streaming
 
 _STALE_SECONDS = 24 * 3600.0
@@ -32,7 +32,7 @@ class Archive:
         self.settings = settings
         _forget_stale_work(settings.scratch)
         secret = site_secret(settings.home)
-        store = open_local(settings.objects)
+        store = open_store(settings.objects, settings.bucket)
         self.catalog = Catalog(settings.database_url)
         self.accounts = Accounts(self.catalog)
         self.ingest = Ingest(settings, self.catalog, store, secret)

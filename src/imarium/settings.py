@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 
@@ -58,6 +58,8 @@ class Settings:
     """Threads that encode and decode."""
     limits: Limits = field(default_factory=Limits)
     sharing: Sharing = field(default_factory=Sharing)
+    bucket: str | None = None
+    """Where objects are kept instead of in the home folder: s3://BUCKET/PREFIX (also gs://, az://)."""
 
     @property
     def database_url(self) -> str:
@@ -66,7 +68,7 @@ class Settings:
 
     @property
     def objects(self) -> Path:
-        """Folder of the object store."""
+        """Folder of the object store, where there is no bucket."""
         return self.home / "objects"
 
     @property
@@ -78,12 +80,13 @@ class Settings:
 def load(home: Path | None, *, default_home: Path, environ: Mapping[str, str]) -> Settings:
     """Settings from the command line's `home`, else `IMARIUM_HOME`, else the platform's default.
 
-    `IMARIUM_THREADS` sets the number of threads. Raises ValueError, naming what cannot be used.
+    `IMARIUM_THREADS` sets the number of threads, `IMARIUM_OBJECTS` the bucket; who asks a bucket is what its
+    own variables say (AWS_ACCESS_KEY_ID, AWS_ENDPOINT, ...). Raises ValueError, naming what cannot be used.
     """
     chosen = home or (Path(environ["IMARIUM_HOME"]) if environ.get("IMARIUM_HOME") else default_home)
     threads = environ.get("IMARIUM_THREADS")
     try:
-        settings = Settings(home=chosen.expanduser().resolve())
+        settings = Settings(home=chosen.expanduser().resolve(), bucket=environ.get("IMARIUM_OBJECTS") or None)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"the home folder cannot be used: {error}") from error
     if not threads:
@@ -92,4 +95,4 @@ def load(home: Path | None, *, default_home: Path, environ: Mapping[str, str]) -
         count = int(threads)
     except ValueError as error:
         raise ValueError(f"IMARIUM_THREADS is a number of threads, not {threads!r}") from error
-    return Settings(home=settings.home, threads=max(1, count))
+    return replace(settings, threads=max(1, count))

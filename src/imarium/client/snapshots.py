@@ -110,8 +110,9 @@ class ManifestListing:
             raise NotFoundError("no series of the manifest has that UID")
         return describe_row(self._rows[uid])
 
-    async def manifest(self, selection: Selection) -> Manifest:
+    async def manifest(self, selection: Selection, presign: int | None = None) -> Manifest:
         """Those of a selection; raises NotFoundError for a collection that does not occur."""
+        _nothing_is_signed(presign)
         if selection.collection is not None and all(
             row.collection != selection.collection for row in self._rows.values()
         ):
@@ -120,6 +121,13 @@ class ManifestListing:
 
     async def close(self) -> None:
         """Nothing stays open."""
+
+
+def _nothing_is_signed(presign: int | None) -> None:
+    if presign is not None:
+        raise InvalidRequestError(
+            "only a server whose packs are in a bucket signs addresses; leave presign out"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +201,11 @@ class PackListing:
         (row,) = await self._read([uid])
         return describe_row(row)
 
-    async def manifest(self, selection: Selection) -> Manifest:
+    async def manifest(self, selection: Selection, presign: int | None = None) -> Manifest:
         """Those of a selection, which reads the indexes of all series the first time."""
         from imarium.manifest import Manifest  # noqa: PLC0415 - pyarrow takes long to load
 
+        _nothing_is_signed(presign)
         if selection.collection is not None or selection.labels:
             raise InvalidRequestError(
                 "packs hold no collections and no labels: choose by series, study, modality or body_part, or "

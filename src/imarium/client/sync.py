@@ -139,12 +139,15 @@ class Client:
         """Everything that is known of a series."""
         return run(self._core.describe(uid))
 
-    def manifest(self, selection: Selection | str | None = None) -> Manifest:
+    def manifest(self, selection: Selection | str | None = None, *, presign: int | None = None) -> Manifest:
         """A snapshot of a selection: "chest modality=CT label.class=covid", or nothing for all series.
+
+        With `presign`, a server whose packs are in a bucket adds addresses that are valid for so many
+        seconds; what is read by the manifest then comes from the bucket itself.
 
         Raises InvalidRequestError, and NotFoundError for a collection that does not exist.
         """
-        return run(self._core.manifest(selection))
+        return run(self._core.manifest(selection, presign=presign))
 
     def search(self, selection: Selection | str | None = None) -> list[RemoteSeries]:
         """The series of a selection, in the order of the packs that hold them."""

@@ -95,6 +95,8 @@ export interface paths {
          * Get Manifest
          * @description All series of a selection with geometry, labels and the byte ranges of every level, as a table.
          *
+         *     With `presign` it also has addresses at which packs can be read in the bucket itself.
+         *
          *     Labels are asked for as `label.KEY=VALUE`; no key: all series. The ETag holds the digest of the content.
          */
         get: operations["get_manifest_api_v1_manifest_get"];

@@ -71,7 +71,7 @@ class Backend(Protocol):
     def label(self, changes: Changes) -> list[int]:
         """Set and remove labels; returns how many series each selection has."""
 
-    def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
+    def manifest(self, selection: Selection, path: Path, presign: int | None) -> WrittenManifest:
         """Write what a selection holds as a table."""
 
     def reading(self, selection: Selection) -> AbstractContextManager[tuple[Manifest, Client]]:
@@ -124,10 +124,10 @@ class LocalBackend:
         """Set and remove labels."""
         return self._archive.catalog.label(changes)
 
-    def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
+    def manifest(self, selection: Selection, path: Path, presign: int | None) -> WrittenManifest:
         """Write a manifest."""
         kind = manifest_format(path)
-        with self._archive.manifests.draft(selection) as draft:
+        with self._archive.manifests.draft(selection, presign) as draft:
             draft.write(path, kind)
             return WrittenManifest(draft.series, draft.digest)
 
@@ -230,9 +230,9 @@ class RemoteBackend:
         """Have the server set and remove labels."""
         return self._client.label(changes)
 
-    def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
+    def manifest(self, selection: Selection, path: Path, presign: int | None) -> WrittenManifest:
         """Fetch a manifest and write it."""
-        manifest = self._client.manifest(selection)
+        manifest = self._client.manifest(selection, presign=presign)
         manifest.write(path)
         return WrittenManifest(len(manifest), manifest.digest)
 

@@ -19,6 +19,12 @@ def manifest(
         str,
         typer.Argument(help='Like "chest modality=CT label.class=covid", in quotes; none: everything.'),
     ] = "",
+    presign: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Seconds for which it can be read in the bucket itself, with nothing but the file."
+        ),
+    ] = None,
     home: Home = None,
     server: Server = None,
     as_json: AsJson = False,
@@ -27,7 +33,7 @@ def manifest(
     chosen = Selection.parse(selection)
     manifest_format(output)
     with acting_on(home, server) as backend:
-        written = backend.manifest(chosen, output)
+        written = backend.manifest(chosen, output, presign)
     if as_json:
         emit({"path": str(output), "series": written.series, "digest": written.digest})
     else:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from imarium.archive import Archive
-from imarium.errors import InvalidRequestError, StorageError
+from imarium.errors import StorageError
 from imarium.faces.http.context import LARGEST, ArchiveDep, export_turn
 from imarium.faces.http.schemas import SelectionBody
 from imarium.model import Selection
@@ -52,6 +52,8 @@ def get_manifest(
 ) -> Response:
     """All series of a selection with geometry, labels and the byte ranges of every level, as a table.
 
+    With `presign` it also has addresses at which packs can be read in the bucket itself.
+
     Labels are asked for as `label.KEY=VALUE`; no key: all series. The ETag holds the digest of the content.
     """
     pairs = [(key, value) for key, value in request.query_params.multi_items() if key not in _OWN]
@@ -75,18 +77,14 @@ def _answer(
 ) -> Response:
     from imarium.manifest import Format  # noqa: PLC0415 - pyarrow takes long to load, few requests need it
 
-    if presign is not None:
-        raise InvalidRequestError(
-            "packs in a folder have no signed addresses; leave `presign` out and read them through the server"
-        )
     try:
         with (
-            archive.manifests.draft(selection) as draft,
+            archive.manifests.draft(selection, presign) as draft,
             tempfile.TemporaryDirectory(prefix="manifest-", dir=archive.settings.scratch) as folder,
         ):
             # A weak one: the same rows come with the time at which they were asked for.
             headers = {"ETag": f'W/"{draft.digest}"', "Cache-Control": "no-cache"}
-            if if_none_match is not None and draft.digest in if_none_match:
+            if presign is None and if_none_match is not None and draft.digest in if_none_match:
                 return Response(status_code=304, headers=headers)
             target = Path(folder) / f"manifest.{kind}"
             draft.write(target, Format(kind))
