@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 
@@ -58,10 +58,14 @@ class Settings:
     """Threads that encode and decode."""
     limits: Limits = field(default_factory=Limits)
     sharing: Sharing = field(default_factory=Sharing)
+    database: str | None = field(default=None, repr=False)
+    """SQLAlchemy address of the catalog (postgresql+pg8000://USER:PASSWORD@HOST/NAME); None: a file in `home`."""
 
     @property
     def database_url(self) -> str:
         """SQLAlchemy address of the catalog."""
+        if self.database is not None:
+            return self.database
         return f"sqlite:///{self.home / 'catalog.sqlite'}"
 
     @property
@@ -78,18 +82,21 @@ class Settings:
 def load(home: Path | None, *, default_home: Path, environ: Mapping[str, str]) -> Settings:
     """Settings from the command line's `home`, else `IMARIUM_HOME`, else the platform's default.
 
-    `IMARIUM_THREADS` sets the number of threads. Raises ValueError, naming what cannot be used.
+    `IMARIUM_THREADS` sets the number of threads, and `IMARIUM_DATABASE` the SQLAlchemy address of the catalog
+    (`postgresql+pg8000://USER:PASSWORD@HOST/NAME`; without it, a SQLite file in the home folder). Raises
+    ValueError, naming what cannot be used.
     """
     chosen = home or (Path(environ["IMARIUM_HOME"]) if environ.get("IMARIUM_HOME") else default_home)
-    threads = environ.get("IMARIUM_THREADS")
     try:
-        settings = Settings(home=chosen.expanduser().resolve())
+        settings = Settings(
+            home=chosen.expanduser().resolve(), database=environ.get("IMARIUM_DATABASE") or None
+        )
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"the home folder cannot be used: {error}") from error
+    threads = environ.get("IMARIUM_THREADS")
     if not threads:
         return settings
     try:
-        count = int(threads)
+        return replace(settings, threads=max(1, int(threads)))
     except ValueError as error:
         raise ValueError(f"IMARIUM_THREADS is a number of threads, not {threads!r}") from error
-    return Settings(home=settings.home, threads=max(1, count))

@@ -15,10 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import (
     Connection,
     CursorResult,
-    Engine,
     Select,
-    create_engine,
-    event,
     func,
     select,
     update,
@@ -27,6 +24,7 @@ from sqlalchemy.exc import IntegrityError as UniqueViolation
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, contains_eager, selectinload, sessionmaker
 
+from imarium.catalog.dialects import at_one_moment, lock_schema, open_engine
 from imarium.catalog.labels import Change, change_labels, checked_change, insert_labels, replace_labels
 from imarium.catalog.records import (
     CollectionRecord,
@@ -59,7 +57,7 @@ class Catalog:
     """Opens, migrates and queries the catalog. Raises StorageError if the database cannot be used."""
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._engine = open_engine(url)
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._migrate()
 
@@ -88,9 +86,7 @@ class Catalog:
                 if _revision(connection) == head:
                     return
             with self._engine.begin() as connection:
-                if connection.dialect.name == "sqlite":
-                    # Of two first commands at once, the second waits here and finds the tables made.
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                lock_schema(connection)
                 if _revision(connection) != head:
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
@@ -344,9 +340,7 @@ class Catalog:
         All are as they were at one moment. Raises NotFoundError if the selection's collection does not exist.
         """
         with self.session() as session:
-            if self._engine.dialect.name == "sqlite":
-                # Without it every statement would see another moment.
-                session.connection().exec_driver_sql("BEGIN")
+            at_one_moment(session)
             ids = selected_ids(session, selection)
             for first in range(0, len(ids), BATCH):
                 yield load_selected(session, ids[first : first + BATCH])
@@ -366,22 +360,6 @@ class Catalog:
 
 def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
-
-
-def _engine(url: str) -> Engine:
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def _configure(connection: Any, _record: object) -> None:
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=FULL")
-            cursor.execute("PRAGMA foreign_keys=ON")
-            cursor.execute("PRAGMA busy_timeout=30000")
-            cursor.close()
-
-    return engine
 
 
 def _series_query() -> Select[SeriesRow]:
