@@ -59,7 +59,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     sharing: Sharing = field(default_factory=Sharing)
     database: str | None = field(default=None, repr=False)
-    """SQLAlchemy address of the catalog (postgresql+pg8000://USER:PASSWORD@HOST/NAME); None: a file in `home`."""
+    """SQLAlchemy address (postgresql+pg8000://USER:PASSWORD@HOST/NAME); None: SQLite in `home`."""
 
     @property
     def database_url(self) -> str:

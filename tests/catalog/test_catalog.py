@@ -163,10 +163,23 @@ def test_first_commands_at_once_find_one_schema(database_url):
         catalog.close()
 
 
+def _ours(name: str, kind: str, _parents: object) -> bool:
+    """Full-text indexes are the databases' own."""
+    return not (name or "").startswith("search_index") and (kind, name) not in (
+        ("column", "vector"),
+        ("index", "ix_search_texts_vector"),
+    )
+
+
 def test_migrations_give_the_tables(catalog, database_url):
     engine = create_engine(database_url)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert (
+            compare_metadata(
+                MigrationContext.configure(connection, opts={"include_name": _ours}), Base.metadata
+            )
+            == []
+        )
 
 
 def test_migrations_go_both_ways(database_url):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
+from imarium.catalog.tables import Base
 from imarium.errors import StorageError
 
 _SCHEMA_LOCK = 0x494D5001
@@ -53,3 +56,13 @@ def at_one_moment(session: Session) -> None:
         session.connection().exec_driver_sql("BEGIN")
     else:
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
+def insert_new(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows; those that a unique constraint forbids are left out, whoever inserted their like."""
+    if not rows:
+        return
+    statement = (
+        sqlite.insert(table) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(table)
+    )
+    session.execute(statement.on_conflict_do_nothing(), rows)

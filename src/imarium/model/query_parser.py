@@ -6,7 +6,8 @@
     test   = "*" | ("=" | ">" | ">=" | "<" | "<=")? value "*"?  |  value? ".." value?
     value  = a word without special characters, or anything in double quotes (\\" and \\\\ in it)
 
-Words stand for themselves: `ground glass` wants both, `"ground glass"` in a row. AND, OR and NOT are capitals.
+Words stand for themselves: `ground glass` wants both, `"ground glass"` in a row. AND, OR and NOT are in
+capitals.
 """
 
 from __future__ import annotations
