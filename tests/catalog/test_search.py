@@ -311,10 +311,7 @@ def test_pages_do_not_shift_while_series_arrive(catalog):
             cursor = found.next
             if cursor is None:
                 break
-        assert [uid for uid in seen if uid in whole] == whole
-        assert len(seen) == len(set(seen))
-        if order is not Order.OLDEST:
-            assert seen == whole
+        assert seen == whole
 
 
 def test_orders(filled):
@@ -373,7 +370,8 @@ def test_more_chunks_than_one(catalog, database_url):
         row = session.query(SeriesRow).one()
         for number in (CHUNK - 1, CHUNK, 40 * CHUNK + 5):
             values = {c.key: getattr(row, c.key) for c in SeriesRow.__table__.columns}
-            session.add(SeriesRow(**values | {"id": number, "uid": f"n{number}"}))
+            facts = row.facts | {"uid": f"n{number}"}
+            session.add(SeriesRow(**values | {"id": number, "uid": f"n{number}", "facts": facts}))
         session.flush()
         rows = session.query(SeriesRow).filter(SeriesRow.uid != "1").all()
         index_series(session, [(r, new(r.uid, modality="MR").series, Details()) for r in rows])
@@ -553,9 +551,8 @@ def plainly(node, item: Item) -> bool:
 @given(st.lists(items, min_size=1, max_size=12), st.lists(nodes, min_size=5, max_size=12))
 def test_a_search_finds_what_a_plain_reading_finds(catalog, several, asked):
     with catalog.session() as session:
-        for row in session.query(SeriesRow):
-                session.execute(delete(Label))
-            session.delete(row)
+        session.execute(delete(Label))
+        session.execute(delete(SeriesRow))
     for number, item in enumerate(several):
         item.uid = str(number)
     catalog.add_together("c", [item.new() for item in several])

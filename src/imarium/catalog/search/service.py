@@ -73,7 +73,7 @@ class Searching:
                 score = scores(snapshot, order, found, tiers)
                 numbers, of_page = page(found, score, limit + 1, cursor)
                 if len(numbers) > limit:
-                    top = cursor.top if cursor is not None else snapshot.size
+                    top = cursor.top if cursor is not None else int(found[-1])
                     last = limit - 1
                     token = Cursor(float(of_page[last]), int(numbers[last]), top).to_text(asked)
                     numbers = numbers[:limit]

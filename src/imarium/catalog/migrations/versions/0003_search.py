@@ -164,6 +164,12 @@ INSERT INTO search_chunks (chunk, rows, others) VALUES ({{row}}.series_id / {_CH
 ON CONFLICT (chunk) DO UPDATE SET rows = search_chunks.rows + 1
 """
 _NAMES = ", ".join(_FIELDS)
+
+
+def _values(row: str) -> str:
+    return ", ".join(f"{row}.{name}" for name in _FIELDS)
+
+
 _SQLITE = [
     *(
         f"CREATE TRIGGER search_rows_{event.lower()} AFTER {event} ON search_rows "
@@ -174,17 +180,16 @@ _SQLITE = [
     f"CREATE VIRTUAL TABLE search_index USING fts5({_NAMES}, "
     "content='search_texts', content_rowid='series_id', tokenize='unicode61 remove_diacritics 0')",
     "CREATE TRIGGER search_texts_insert AFTER INSERT ON search_texts BEGIN "
-    f"INSERT INTO search_index(rowid, {_NAMES}) VALUES (NEW.series_id, {', '.join(f'NEW.{name}' for name in _FIELDS)}); END",
+    f"INSERT INTO search_index(rowid, {_NAMES}) VALUES (NEW.series_id, {_values('NEW')}); END",
     *(
         f"CREATE TRIGGER search_texts_{event.lower()} AFTER {event} ON search_texts BEGIN "
         f"INSERT INTO search_index(search_index, rowid, {_NAMES}) "
-        f"VALUES ('delete', OLD.series_id, {', '.join(f'OLD.{name}' for name in _FIELDS)}); {more} END"
+        f"VALUES ('delete', OLD.series_id, {_values('OLD')}); {more} END"
         for event, more in (
             ("DELETE", ""),
             (
                 "UPDATE",
-                f"INSERT INTO search_index(rowid, {_NAMES}) "
-                f"VALUES (NEW.series_id, {', '.join(f'NEW.{name}' for name in _FIELDS)});",
+                f"INSERT INTO search_index(rowid, {_NAMES}) VALUES (NEW.series_id, {_values('NEW')});",
             ),
         )
     ),
