@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from sqlalchemy.exc import IntegrityError as UniqueViolation
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, contains_eager, sessionmaker
 
+from imarium.catalog.annotating import Annotating
 from imarium.catalog.dialects import at_one_moment, lock_schema, open_engine
 from imarium.catalog.indexing import index_series, refresh_texts, reindex_series
 from imarium.catalog.labels import Change, change_labels, checked_change, insert_labels, replace_labels
@@ -38,6 +38,7 @@ from imarium.catalog.records import (
     StudyRecord,
 )
 from imarium.catalog.rows import record_of, series_query
+from imarium.catalog.saving import Saving
 from imarium.catalog.search.service import Searching
 from imarium.catalog.selecting import BATCH, keep_spans, load_selected, selected_ids
 from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, now
@@ -65,6 +66,8 @@ class Catalog:
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._migrate()
         self.searching = Searching(self.session)
+        self.annotating = Annotating(self.session, self._selected_ids)
+        self.saving = Saving(self.session)
 
     def close(self) -> None:
         """Release all connections."""
@@ -385,8 +388,3 @@ def _series_id(session: Session, uid: str) -> int:
     if found is None:
         raise NotFoundError("no series has that UID; `imarium ls` lists them")
     return found
-
-
-def utc(moment: datetime) -> datetime:
-    """SQLite forgets the time zone; all times in the catalog are UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

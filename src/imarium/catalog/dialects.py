@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -66,3 +67,8 @@ def insert_new(session: Session, table: type[Base], rows: Sequence[Mapping[str, 
         sqlite.insert(table) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(table)
     )
     session.execute(statement.on_conflict_do_nothing(), rows)
+
+
+def utc(moment: datetime) -> datetime:
+    """SQLite forgets the time zone; all times in the catalog are UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -62,7 +62,23 @@ def index_series(session: Session, members: Sequence[tuple[SeriesRow, Series, De
     ]
     if found:
         session.execute(insert(SearchText), found)
-    refresh_texts(session, [row.id for row, _, _ in members])
+    refresh_texts(session, _told_of(session, [row.id for row, _, _ in members]))
+
+
+def _told_of(session: Session, ids: Sequence[int]) -> list[int]:
+    """The series of which people said anything, or a report does, or that have codes."""
+    found: set[int] = set()
+    for first in range(0, len(ids), _BATCH):
+        group = ids[first : first + _BATCH]
+        for query in (
+            select(Label.series_id).where(Label.series_id.in_(group)),
+            select(SeriesConcept.series_id).where(SeriesConcept.series_id.in_(group)),
+            select(SeriesRow.id)
+            .join(Report, Report.study_id == SeriesRow.study_id)
+            .where(SeriesRow.id.in_(group)),
+        ):
+            found.update(session.scalars(query))
+    return sorted(found)
 
 
 def reindex_series(session: Session, row: SeriesRow, series: Series, details: Details) -> None:

@@ -7,7 +7,7 @@ are the same for programs. Nothing here knows which attributes there are (`query
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -232,14 +232,14 @@ class _Reader:
         raise QuerySyntaxError("a part of the query has unknown keys, or values of another type")
 
 
-def _flag(rest: dict[str, Any]) -> bool:
+def _flag(rest: Mapping[Any, Any]) -> bool:
     return not rest or (rest.keys() == {"prefix"} and isinstance(rest["prefix"], bool))
 
 
 def _test_from_json(data: Any) -> Test:
     match data:
         case {"op": "is" | "exact" as kind, "value": value, **rest} if _flag(rest):
-            return Is(_value(value), kind == "exact", rest.get("prefix", False))
+            return Is(_value(value), kind == "exact", bool(rest.get("prefix")))
         case {"op": str(operator), "value": value, **rest} if operator in OPERATORS and not rest:
             return Compare(operator, _value(value))
         case {"op": "between", **rest} if rest and rest.keys() <= {"low", "high"}:
@@ -253,7 +253,7 @@ def _test_from_json(data: Any) -> Test:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
         value = repr(value)
     if not isinstance(value, str):
         raise QuerySyntaxError("the value of a test is a text or a number")

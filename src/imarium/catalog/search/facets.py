@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from sqlalchemy import select
@@ -26,6 +29,7 @@ from imarium.model.query_fields import FIELDS, LABEL, find_field
 
 MOST_VALUES = 1000
 """Of one facet."""
+_MOST_LISTS = 16
 _CONCEPTS = ("diagnosis", "organ", "pathology")
 DEFAULT = ("modality", "bodypart", "manufacturer", "collection", "sex", "age", "date")
 """What is counted where nothing in particular is asked for, beside labels of few values."""
@@ -55,7 +59,9 @@ def columns_of_facets(names: Sequence[str]) -> list[str]:
     return [name for name in names if name in (*TERM_COLUMNS, "collection", "age", "date")]
 
 
-def count(session: Session, snapshot: Snapshot, mask: Mask, name: str, most: int) -> list[FacetValue]:
+def count(
+    session: Session, snapshot: Snapshot, listing: Listing, mask: Mask, name: str, most: int
+) -> list[FacetValue]:
     """How many of the series have each value, the most frequent first; ages and dates in their order."""
     if name == "age":
         return _spans(mask, snapshot.columns[name] // 10, _decade)
@@ -75,7 +81,7 @@ def count(session: Session, snapshot: Snapshot, mask: Mask, name: str, most: int
             for code in best
             if code in texts
         ]
-    return _listed(session, mask, name, most)
+    return _count_listed(listing.get(session, snapshot, name), mask, most)
 
 
 def _decade(ten: int, number: int) -> FacetValue:
@@ -97,8 +103,53 @@ def _best(numbers: Array, most: int) -> list[int]:
     return [int(code) for code in order if numbers[code]]
 
 
-def _listed(session: Session, mask: Mask, name: str, most: int) -> list[FacetValue]:
-    """Of labels, concepts and attributes, which lie in tables of their own."""
+@dataclass(frozen=True)
+class Listed:
+    """Which series have which value, of what lies in a table of its own: labels, concepts, attributes."""
+
+    values: list[tuple[str, str]]
+    """Texts, and queries that find them."""
+    codes: Array
+    """Places in `values`, and beside them the numbers of series."""
+    series: Array
+
+
+class Listing:
+    """Reads such lists, and keeps those that were asked for last until anything changes."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._kept: OrderedDict[str, tuple[int, Listed]] = OrderedDict()
+
+    def get(self, session: Session, snapshot: Snapshot, name: str) -> Listed:
+        """The list of a facet as the transaction of the session sees it."""
+        # A new series without labels and codes changes no list of these.
+        told = name.startswith(LABEL) or name in _CONCEPTS
+        version = snapshot.version[1] if told else sum(snapshot.version)
+        with self._lock:
+            read, listed = self._kept.get(name, (None, None))
+        if listed is None or read != version:
+            listed = _read(session, name)
+            with self._lock:
+                self._kept[name] = (version, listed)
+                self._kept.move_to_end(name)
+                if len(self._kept) > _MOST_LISTS:
+                    self._kept.popitem(last=False)
+        return listed
+
+
+def _count_listed(listed: Listed, mask: Mask, most: int) -> list[FacetValue]:
+    known = listed.series < len(mask)
+    codes = listed.codes[known][mask[listed.series[known]]]
+    numbers = np.bincount(codes, minlength=len(listed.values))
+    found = [
+        FacetValue(listed.values[code][0], int(numbers[code]), listed.values[code][1])
+        for code in _best(numbers, most)
+    ]
+    return sorted(found, key=lambda item: (-item.count, item.value))
+
+
+def _read(session: Session, name: str) -> Listed:
     if name.startswith(LABEL):
         query = select(Label.value, joined(Label.series_id)).where(Label.key == name[len(LABEL) :])
         rows = [
@@ -124,11 +175,8 @@ def _listed(session: Session, mask: Mask, name: str, most: int) -> list[FacetVal
             .group_by(AttributeValue.id, AttributeValue.text)
         )
         rows = [(text, f"{name}:={quoted(text)}", ids) for text, ids in session.execute(values)]
-    counted = []
-    for value, query_text, ids in rows:
-        numbers = split(ids)
-        number = int(np.count_nonzero(mask[numbers[numbers < len(mask)]]))
-        if number:
-            counted.append(FacetValue(value, number, query_text))
-    counted.sort(key=lambda item: (-item.count, item.value))
-    return counted[:most]
+    series = [split(ids) for _, _, ids in rows]
+    codes = np.repeat(np.arange(len(rows)), [len(each) for each in series])
+    numbers = np.concatenate(series) if series else np.empty(0, np.int64)
+    listed = [(text, said) for text, said, _ in rows]
+    return Listed(listed, codes.astype(np.int32), numbers.astype(np.int32))

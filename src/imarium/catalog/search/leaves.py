@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Select, and_, false, or_, select
+from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from imarium.catalog.search.coding import Code, code_meets
@@ -16,7 +16,6 @@ from imarium.catalog.search_tables import (
     AttributeValue,
     ConceptRow,
     Report,
-    SearchRow,
     SeriesAttribute,
     SeriesConcept,
     SubjectAttribute,
@@ -56,8 +55,12 @@ def columns_of(term: Term | Text) -> set[str]:
     field = find_field(term.key)
     if field is None:
         return set()
+    if field.name == "report":
+        return {"study"}
     if field.name == "has":
-        return {name for test in term.tests if (name := _column_of(find_field(_asked(test, term))))}
+        return {"study"} | {
+            name for test in term.tests if (name := _column_of(find_field(_asked(test, term))))
+        }
     return {name} if (name := _column_of(field)) else set()
 
 
@@ -110,10 +113,11 @@ def _known(
     return among(snapshot.columns[name], found)
 
 
-def among(codes: Array, numbers: Sequence[int]) -> Mask:
+def among(codes: Array, numbers: Sequence[int] | Array) -> Mask:
     """Where a column has one of these numbers, none of which is negative."""
-    table = np.zeros(max(int(codes.max(initial=-1)), max(numbers, default=-1)) + 2, bool)
-    table[list(numbers)] = True
+    chosen = np.asarray(numbers, np.int64)
+    table = np.zeros(max(int(codes.max(initial=-1)), int(chosen.max(initial=-1))) + 2, bool)
+    table[chosen] = True
     return table[codes]  # -1 is the last one, which no number sets
 
 
@@ -174,19 +178,21 @@ def _subjects(session: Session, snapshot: Snapshot, term: Term) -> Mask:
 
 
 def _uids(session: Session, snapshot: Snapshot, term: Term, column: Any) -> Mask:
-    condition = false()
+    conditions: list[ColumnElement[bool]] = []
     for test in term.tests:
         if isinstance(test, Present):
-            condition = or_(condition, column.is_not(None))
+            conditions.append(column.is_not(None))
         elif isinstance(test, Is) and test.prefix:
-            condition = or_(condition, column.startswith(test.value, autoescape=True))
+            conditions.append(column.startswith(test.value, autoescape=True))
         elif isinstance(test, Is):
-            condition = or_(condition, column == test.value)
+            conditions.append(column == test.value)
         else:
             raise QuerySyntaxError(
                 f"{term.key} is compared as a whole, or by its beginning with *", term.position
             )
-    query = select(joined(SeriesRow.id)).join(SeriesRow.study).outerjoin(Study.subject).where(condition)
+    query = (
+        select(joined(SeriesRow.id)).join(SeriesRow.study).outerjoin(Study.subject).where(or_(*conditions))
+    )
     return _of(session, snapshot, [query])
 
 
@@ -260,8 +266,8 @@ def _asked(test: Test, term: Term) -> str:
 
 
 def _with_reports(session: Session, snapshot: Snapshot) -> Mask:
-    studies = select(Report.study_id)
-    return _of(session, snapshot, [select(joined(SearchRow.series_id)).where(SearchRow.study.in_(studies))])
+    studies = split(session.scalar(select(joined(Report.study_id))))
+    return among(snapshot.columns["study"], studies)
 
 
 def _of(session: Session, snapshot: Snapshot, queries: Sequence[Select[Any]]) -> Mask:

@@ -1,8 +1,8 @@
 """The order of what was found, and pages that stay what they are while series arrive.
 
 A page begins after the last series of the one before it, by its place in the order and not by a count. The
-cursor holds that place, the greatest number of a series that was found when the first page was made (later ones do
-not come in between), and a digest of what was asked, so that it fits no other query.
+cursor holds that place, the greatest number of a series that was found at first (later ones
+do not come in between), and a digest of what was asked, so that it fits no other query.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from imarium.catalog.records import AttributeRecord, FacetValue, Found
 from imarium.catalog.rows import record_of, series_query
 from imarium.catalog.search.columns import Array, Mask, Snapshot
 from imarium.catalog.search.evaluating import TIERS, Evaluator
-from imarium.catalog.search.facets import DEFAULT, columns_of_facets, count, facet_names
+from imarium.catalog.search.facets import DEFAULT, Listing, columns_of_facets, count, facet_names
 from imarium.catalog.search.leaves import BATCH
 from imarium.catalog.search.paging import COLUMNS, Cursor, Order, page, scores
 from imarium.catalog.search_tables import AttributeValue
@@ -34,7 +34,7 @@ class Searching:
 
     def __init__(self, session: Callable[[], AbstractContextManager[Session]]) -> None:
         """`session` opens a transaction."""
-        self._session, self.evaluator = session, Evaluator()
+        self._session, self.evaluator, self._listing = session, Evaluator(), Listing()
 
     def search(
         self,
@@ -77,7 +77,10 @@ class Searching:
                     last = limit - 1
                     token = Cursor(float(of_page[last]), int(numbers[last]), top).to_text(asked)
                     numbers = numbers[:limit]
-            counted = {name: tuple(count(session, snapshot, mask, name, most_values)) for name in names}
+            counted = {
+                name: tuple(count(session, snapshot, self._listing, mask, name, most_values))
+                for name in names
+            }
             rows = self._rows(session, [int(number) for number in numbers])
             return Found(tuple(record_of(row) for row in rows), len(found), token, counted)
 

@@ -19,7 +19,8 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_for_tag
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 

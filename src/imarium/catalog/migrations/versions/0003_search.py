@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -159,10 +160,11 @@ def _of_series(table: str) -> sa.ForeignKeyConstraint:
     )
 
 
-_COUNT = f"""
-INSERT INTO search_chunks (chunk, rows, others) VALUES ({{row}}.series_id / {_CHUNK}, 1, 0)
-ON CONFLICT (chunk) DO UPDATE SET rows = search_chunks.rows + 1
-"""
+# A number that is free again may go to another series: then nothing that is remembered of it holds.
+_ON_CONFLICT = (
+    "ON CONFLICT (chunk) DO UPDATE SET rows = search_chunks.rows + 1, others = search_chunks.others + "
+)
+_OTHERS = {"INSERT": 0, "UPDATE": 0, "DELETE": 1}
 _NAMES = ", ".join(_FIELDS)
 
 
@@ -173,7 +175,8 @@ def _values(row: str) -> str:
 _SQLITE = [
     *(
         f"CREATE TRIGGER search_rows_{event.lower()} AFTER {event} ON search_rows "
-        f"BEGIN {_COUNT.format(row=row)}; END"
+        f"BEGIN INSERT INTO search_chunks (chunk, rows, others) VALUES ({row}.series_id / {_CHUNK}, 1, 0) "
+        f"{_ON_CONFLICT}{_OTHERS[event]}; END"
         for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
     ),
     # Words are folded before they come here (`model.words`), so that both databases find the same.
@@ -204,13 +207,13 @@ _POSTGRESQL = [
     BEGIN
         INSERT INTO search_chunks (chunk, rows, others)
         SELECT series_id / {_CHUNK}, 1, 0 FROM changed GROUP BY 1 ORDER BY 1
-        ON CONFLICT (chunk) DO UPDATE SET rows = search_chunks.rows + 1;
+        {_ON_CONFLICT}CAST(TG_ARGV[0] AS integer);
         RETURN NULL;
     END $$
     """,
     *(
-        f"CREATE TRIGGER search_rows_{event.lower()} AFTER {event} ON search_rows "
-        f"REFERENCING {rows} TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION search_rows_changed()"
+        f"CREATE TRIGGER search_rows_{event.lower()} AFTER {event} ON search_rows REFERENCING {rows} TABLE "
+        f"AS changed FOR EACH STATEMENT EXECUTE FUNCTION search_rows_changed({_OTHERS[event]})"
         for event, rows in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
     ),
     f"ALTER TABLE search_texts ADD COLUMN vector tsvector GENERATED ALWAYS AS ({_VECTOR}) STORED",
@@ -247,8 +250,9 @@ def _fill(connection: sa.Connection) -> None:
         said = [row.facts if isinstance(row.facts, dict) else json.loads(row.facts) for row in found]
         wanted = {_plain(facts.get(key)) for facts in said for key in ("modality", "body_part", "format")}
         for text in sorted(wanted - terms.keys() - {""}):
-            result = connection.execute(tables["terms"].insert().values(text=text))
-            terms[text] = result.inserted_primary_key[0]
+            key = connection.execute(tables["terms"].insert().values(text=text)).inserted_primary_key
+            assert key is not None
+            terms[text] = key[0]
         labels: dict[int, list[str]] = {}
         label = tables["labels"].c
         for row in connection.execute(
@@ -278,7 +282,7 @@ def _fill(connection: sa.Connection) -> None:
         )
 
 
-def _row(row: sa.Row, facts: dict, terms: dict[str, int]) -> dict:
+def _row(row: sa.Row[Any], facts: dict[str, Any], terms: dict[str, int]) -> dict[str, Any]:
     date = row.date or ""
     affine = facts.get("affine")
     spacing = None
