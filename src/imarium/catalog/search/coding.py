@@ -15,6 +15,7 @@ from imarium.model.words import folded
 
 ICD = "ICD10CM"
 
+_GROUP = re.compile(r"[A-Z][0-9][0-9A-Z]-[A-Z][0-9][0-9A-Z]|[0-9]{1,2}")
 _CODE = re.compile(r"[A-Z][0-9][0-9A-Z](\.?[0-9A-Z]{1,4})?")
 
 
@@ -58,7 +59,7 @@ def below(code: str, parent: str) -> bool:
     """
     if _CODE.fullmatch(parent):
         return _plain(code).startswith(_plain(parent))
-    return code in _descendants(parent)
+    return _GROUP.fullmatch(parent) is not None and code in _descendants(parent)
 
 
 def _plain(code: str) -> str:

@@ -19,8 +19,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from pydicom._dicom_dict import DicomDictionary
-from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.datadict import dictionary_VR, keyword_dict, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
@@ -186,8 +185,7 @@ def _concept(kind: ConceptKind, item: Dataset) -> Concept | None:
 @lru_cache(1)
 def keywords() -> frozenset[str]:
     """All keywords of the standard's dictionary that an attribute of the catalog may have."""
-    found = (keyword_for_tag(tag) for tag in DicomDictionary)
-    return frozenset(keyword for keyword in found if keyword)
+    return frozenset(keyword for keyword in keyword_dict if keyword)
 
 
 @lru_cache(1)

@@ -282,7 +282,7 @@ def _fill(connection: sa.Connection) -> None:
         )
 
 
-def _row(row: sa.Row[Any], facts: dict[str, Any], terms: dict[str, int]) -> dict[str, Any]:
+def _row(row: Any, facts: dict[str, Any], terms: dict[str, int]) -> dict[str, Any]:
     date = row.date or ""
     affine = facts.get("affine")
     spacing = None
