@@ -33,6 +33,27 @@ class ExportRefusedError(InvalidRequestError):
     code = "export-refused"
 
 
+class QuerySyntaxError(InvalidRequestError):
+    """A query that cannot be read, or asks for what there is not.
+
+    `position` counts the characters before what is wrong; None where the query did not come as text.
+    """
+
+    code = "query-syntax"
+
+    def __init__(self, message: str, position: int | None = None) -> None:
+        super().__init__(message)
+        self.position = position
+
+    def marked(self, query: str) -> str:
+        """The line of the query that is wrong, and below it a caret where; "" if that is not known."""
+        if self.position is None:
+            return ""
+        start = query.rfind("\n", 0, self.position) + 1
+        line = query[start:].partition("\n")[0].replace("\t", " ")
+        return f"{line}\n{' ' * (self.position - start)}^"
+
+
 class NotFoundError(ImariumError):
     """No collection, study, series, pack or upload with that identifier."""
 

@@ -60,10 +60,14 @@ class Settings:
     sharing: Sharing = field(default_factory=Sharing)
     bucket: str | None = None
     """Where objects are kept instead of in the home folder: s3://BUCKET/PREFIX (also gs://, az://)."""
+    database: str | None = field(default=None, repr=False)
+    """SQLAlchemy address (postgresql+pg8000://USER:PASSWORD@HOST/NAME); None: SQLite in `home`."""
 
     @property
     def database_url(self) -> str:
         """SQLAlchemy address of the catalog."""
+        if self.database is not None:
+            return self.database
         return f"sqlite:///{self.home / 'catalog.sqlite'}"
 
     @property
@@ -80,19 +84,24 @@ class Settings:
 def load(home: Path | None, *, default_home: Path, environ: Mapping[str, str]) -> Settings:
     """Settings from the command line's `home`, else `IMARIUM_HOME`, else the platform's default.
 
-    `IMARIUM_THREADS` sets the number of threads, `IMARIUM_OBJECTS` the bucket; who asks a bucket is what its
-    own variables say (AWS_ACCESS_KEY_ID, AWS_ENDPOINT, ...). Raises ValueError, naming what cannot be used.
+    `IMARIUM_THREADS` sets the number of threads, `IMARIUM_DATABASE` the SQLAlchemy address of the catalog
+    (`postgresql+pg8000://USER:PASSWORD@HOST/NAME`; without it, a SQLite file in the home folder), and
+    `IMARIUM_OBJECTS` the bucket; who asks a bucket is what its own variables say (AWS_ACCESS_KEY_ID,
+    AWS_ENDPOINT, ...). Raises ValueError, naming what cannot be used.
     """
     chosen = home or (Path(environ["IMARIUM_HOME"]) if environ.get("IMARIUM_HOME") else default_home)
-    threads = environ.get("IMARIUM_THREADS")
     try:
-        settings = Settings(home=chosen.expanduser().resolve(), bucket=environ.get("IMARIUM_OBJECTS") or None)
+        settings = Settings(
+            home=chosen.expanduser().resolve(),
+            database=environ.get("IMARIUM_DATABASE") or None,
+            bucket=environ.get("IMARIUM_OBJECTS") or None,
+        )
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"the home folder cannot be used: {error}") from error
+    threads = environ.get("IMARIUM_THREADS")
     if not threads:
         return settings
     try:
-        count = int(threads)
+        return replace(settings, threads=max(1, int(threads)))
     except ValueError as error:
         raise ValueError(f"IMARIUM_THREADS is a number of threads, not {threads!r}") from error
-    return replace(settings, threads=max(1, count))

@@ -14,7 +14,7 @@ from blake3 import blake3
 from sqlalchemy import delete, select
 
 from imarium.catalog import Catalog
-from imarium.catalog.catalog import utc
+from imarium.catalog.dialects import utc
 from imarium.catalog.tables import Token, User, now
 from imarium.errors import AuthenticationError
 

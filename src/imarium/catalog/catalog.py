@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -15,18 +15,17 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import (
     Connection,
     CursorResult,
-    Engine,
-    Select,
-    create_engine,
-    event,
     func,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError as UniqueViolation
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, contains_eager, selectinload, sessionmaker
+from sqlalchemy.orm import Session, contains_eager, sessionmaker
 
+from imarium.catalog.annotating import Annotating
+from imarium.catalog.dialects import at_one_moment, lock_schema, open_engine
+from imarium.catalog.indexing import index_series, refresh_texts, reindex_series
 from imarium.catalog.labels import Change, change_labels, checked_change, insert_labels, replace_labels
 from imarium.catalog.records import (
     CollectionRecord,
@@ -38,6 +37,9 @@ from imarium.catalog.records import (
     SeriesRecord,
     StudyRecord,
 )
+from imarium.catalog.rows import record_of, series_query
+from imarium.catalog.saving import Saving
+from imarium.catalog.search.service import Searching
 from imarium.catalog.selecting import BATCH, keep_spans, load_selected, selected_ids
 from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, now
 from imarium.catalog.writing import (
@@ -50,7 +52,8 @@ from imarium.catalog.writing import (
     insert_sources,
 )
 from imarium.errors import ConcurrentWriteError, NotFoundError, StorageError
-from imarium.model import Selection, Series, SourceFile, checked_labels
+from imarium.model import Selection, SourceFile, checked_labels
+from imarium.model.query_parser import parse
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -59,9 +62,12 @@ class Catalog:
     """Opens, migrates and queries the catalog. Raises StorageError if the database cannot be used."""
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._engine = open_engine(url)
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._migrate()
+        self.searching = Searching(self.session)
+        self.annotating = Annotating(self.session, self._selected_ids)
+        self.saving = Saving(self.session)
 
     def close(self) -> None:
         """Release all connections."""
@@ -88,9 +94,7 @@ class Catalog:
                 if _revision(connection) == head:
                     return
             with self._engine.begin() as connection:
-                if connection.dialect.name == "sqlite":
-                    # Of two first commands at once, the second waits here and finds the tables made.
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                lock_schema(connection)
                 if _revision(connection) != head:
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
@@ -155,7 +159,7 @@ class Catalog:
         limit: int | None = None,
     ) -> tuple[list[SeriesRecord], int]:
         """A page of series in the order in which they came, and how many there are in all."""
-        query = _series_query()
+        query = series_query()
         if collection is not None:
             query = query.where(Collection.name == collection)
         if study is not None:
@@ -163,15 +167,15 @@ class Catalog:
         with self.session() as session:
             total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
             page = query.order_by(SeriesRow.id).offset(offset).limit(limit)
-            return [_record(row) for row in session.scalars(page)], total
+            return [record_of(row) for row in session.scalars(page)], total
 
     def get_series(self, uid: str) -> SeriesRecord:
         """One series; raises NotFoundError."""
         with self.session() as session:
-            row = session.scalar(_series_query().where(SeriesRow.uid == uid))
+            row = session.scalar(series_query().where(SeriesRow.uid == uid))
             if row is None:
                 raise NotFoundError("no series has that UID; `imarium ls` lists them")
-            return _record(row)
+            return record_of(row)
 
     def stacks(self, base_uid: str) -> list[SeriesRecord]:
         """All series kept under one Series Instance UID, in the order in which they came."""
@@ -179,9 +183,9 @@ class Catalog:
             if session.scalar(select(SeriesRow.id).where(SeriesRow.base_uid == base_uid).limit(1)) is None:
                 return []  # as for most series that come: the short way
             rows = session.scalars(
-                _series_query().where(SeriesRow.base_uid == base_uid).order_by(SeriesRow.id)
+                series_query().where(SeriesRow.base_uid == base_uid).order_by(SeriesRow.id)
             )
-            return [_record(row) for row in rows]
+            return [record_of(row) for row in rows]
 
     def known_sources(self, digests: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Which of these file digests were taken in, and as part of which (series, collection)."""
@@ -278,6 +282,9 @@ class Catalog:
             session.flush()
             insert_sources(session, [(row.id, file) for row, own in rows for file in own])
             insert_labels(session, [(row.id, new.labels) for (row, _), new in zip(rows, news, strict=True)])
+            index_series(
+                session, [(row, new.series, new.details) for (row, _), new in zip(rows, news, strict=True)]
+            )
 
     def replace_series(self, new: NewSeries, grown_from: str) -> None:
         """Point a series to a new pack that holds more frames.
@@ -309,6 +316,7 @@ class Catalog:
             session.execute(update(Pack).where(Pack.id == old, ~in_use).values(replaced=now()))
             add_sources(session, row.id, new.files)
             change_labels(session, [row.id], new.labels)
+            reindex_series(session, row, new.series, new.details)
 
     def add_sources(self, uid: str, files: Sequence[SourceFile]) -> None:
         """Remember further files whose content a stored series already holds."""
@@ -327,8 +335,9 @@ class Catalog:
         counts = []
         with self._unique(), self.session() as session:
             for selection, change in checked:
-                ids = selected_ids(session, selection)
+                ids = self._selected_ids(session, selection)
                 change_labels(session, ids, change)
+                refresh_texts(session, ids)
                 counts.append(len(ids))
         return counts
 
@@ -336,7 +345,9 @@ class Catalog:
         """Have a series bear these labels and no others. Raises NotFoundError and InvalidRequestError."""
         checked = checked_labels(labels)
         with self._unique(), self.session() as session:
-            replace_labels(session, _series_id(session, uid), checked)
+            number = _series_id(session, uid)
+            replace_labels(session, number, checked)
+            refresh_texts(session, [number])
 
     def selected(self, selection: Selection) -> Iterator[list[SelectedSeries]]:
         """The series of a selection in lists of bounded length, sorted by pack and by their place in it.
@@ -344,10 +355,8 @@ class Catalog:
         All are as they were at one moment. Raises NotFoundError if the selection's collection does not exist.
         """
         with self.session() as session:
-            if self._engine.dialect.name == "sqlite":
-                # Without it every statement would see another moment.
-                session.connection().exec_driver_sql("BEGIN")
-            ids = selected_ids(session, selection)
+            at_one_moment(session)
+            ids = self._selected_ids(session, selection)
             for first in range(0, len(ids), BATCH):
                 yield load_selected(session, ids[first : first + BATCH])
 
@@ -355,6 +364,12 @@ class Catalog:
         """Note where the levels of series lie in their packs, so that no index is read for it again."""
         with self._unique(), self.session() as session:
             keep_spans(session, found)
+
+    def _selected_ids(self, session: Session, selection: Selection) -> list[int]:
+        if selection.query is None:
+            return selected_ids(session, selection)
+        mask = self.searching.mask(session, parse(selection.query))
+        return selected_ids(session, selection, np.flatnonzero(mask).tolist())
 
     @contextmanager
     def _unique(self) -> Iterator[None]:
@@ -368,61 +383,8 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _engine(url: str) -> Engine:
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def _configure(connection: Any, _record: object) -> None:
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=FULL")
-            cursor.execute("PRAGMA foreign_keys=ON")
-            cursor.execute("PRAGMA busy_timeout=30000")
-            cursor.close()
-
-    return engine
-
-
-def _series_query() -> Select[SeriesRow]:
-    return (
-        select(SeriesRow)
-        .join(SeriesRow.study)
-        .join(Study.collection)
-        .outerjoin(Study.subject)
-        .join(SeriesRow.pack)
-        .options(
-            contains_eager(SeriesRow.study).options(
-                contains_eager(Study.collection), contains_eager(Study.subject)
-            ),
-            contains_eager(SeriesRow.pack),
-            selectinload(SeriesRow.labels),
-        )
-    )
-
-
 def _series_id(session: Session, uid: str) -> int:
     found = session.scalar(select(SeriesRow.id).where(SeriesRow.uid == uid))
     if found is None:
         raise NotFoundError("no series has that UID; `imarium ls` lists them")
     return found
-
-
-def _record(row: SeriesRow) -> SeriesRecord:
-    return SeriesRecord(
-        series=Series.from_json(row.facts),
-        collection=row.study.collection.name,
-        subject=row.study.subject.pseudonym if row.study.subject else None,
-        levels=row.levels,
-        lane=row.lane,
-        source_bytes=row.source_bytes,
-        stored_bytes=row.stored_bytes,
-        pack=PackRecord(row.pack.key, row.pack.size, row.pack.digest),
-        index_span=(row.index_start, row.index_stop),
-        labels={label.key: label.value for label in row.labels},
-    )
-
-
-def utc(moment: datetime) -> datetime:
-    """SQLite forgets the time zone; all times in the catalog are UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

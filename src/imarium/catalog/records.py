@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from imarium.model import Series, SourceFile
+from imarium.model.details import NO_DETAILS, Details
 
 LevelSpans: TypeAlias = Sequence[Sequence[tuple[int, int]]]
 """Byte ranges (start, stop) of the pack by level, full resolution first."""
@@ -67,6 +68,38 @@ class SeriesRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value, how many of the found series have it, and the query that finds those with it."""
+
+    value: str
+    count: int
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of a search."""
+
+    records: tuple[SeriesRecord, ...]
+    total: int
+    """Series that meet the query, on all pages."""
+    next: str | None
+    """Cursor of the next page; None after the last one."""
+    facets: Mapping[str, tuple[FacetValue, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeRecord:
+    """An attribute that can be asked for."""
+
+    name: str
+    kind: str
+    meaning: str
+    aliases: tuple[str, ...]
+    facet: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SelectedSeries:
     """A selected series: what it is and where its bytes lie."""
 
@@ -97,3 +130,4 @@ class NewSeries:
     files: tuple[SourceFile, ...]
     pseudonym: str | None
     labels: Mapping[str, str] = field(default_factory=dict)
+    details: Details = NO_DETAILS

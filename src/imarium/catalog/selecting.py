@@ -18,8 +18,16 @@ BATCH = 500
 """Values in one IN list; SQLite takes 999 at the least."""
 
 
-def selected_ids(session: Session, selection: Selection) -> list[int]:
+_FEW = 20_000
+"""Found series that are looked up one by one; of more, all are gone through."""
+
+
+def selected_ids(
+    session: Session, selection: Selection, found_by_query: Sequence[int] | None = None
+) -> list[int]:
     """Numbers of the selected series, sorted by the key of their pack and where it holds them.
+
+    `found_by_query` are those that meet the selection's query, if it has one.
 
     Raises NotFoundError if there is no collection of the selection's name: a name misspelt must not look
     like a collection that is empty.
@@ -36,13 +44,25 @@ def selected_ids(session: Session, selection: Selection) -> list[int]:
         selection,
     )
     found: list[tuple[str, int, int]] = []
-    for series, studies in product(_groups(selection.series), _groups(selection.studies)):
+    allowed = None if found_by_query is None else set(found_by_query)
+    few: Sequence[Any] = () if found_by_query is None or len(found_by_query) > _FEW else found_by_query
+    if allowed is not None and not allowed:
+        return []
+    for series, studies, numbers in product(
+        _groups(selection.series), _groups(selection.studies), _groups(few)
+    ):
         narrower = query
+        if numbers is not None:
+            narrower = narrower.where(SeriesRow.id.in_(numbers))
         if series is not None:
             narrower = narrower.where(SeriesRow.uid.in_(series))
         if studies is not None:
             narrower = narrower.where(Study.uid.in_(studies))
-        found += [(key, start, number) for key, start, number in session.execute(narrower)]
+        found += [
+            (key, start, number)
+            for key, start, number in session.execute(narrower)
+            if allowed is None or number in allowed
+        ]
     found.sort()
     return [number for _, _, number in found]
 
@@ -60,11 +80,11 @@ def _narrowed(query: Select[str, int, int], selection: Selection) -> Select[str,
     return query
 
 
-def _groups(uids: Sequence[str]) -> Iterator[Sequence[str] | None]:
-    """UIDs in lists that a statement takes; one None where none are given."""
-    if not uids:
+def _groups(values: Sequence[Any]) -> Iterator[Sequence[Any] | None]:
+    """Values in lists that a statement takes; one None where none are given."""
+    if not values:
         yield None
-    rest = iter(uids)
+    rest = iter(values)
     while group := list(islice(rest, BATCH)):
         yield group
 

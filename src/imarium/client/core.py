@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -89,9 +90,15 @@ class AsyncClient:
         """
         return await self.listing.manifest(selected(selection), presign)
 
-    async def search(self, selection: Selection | str | None = None) -> list[AsyncSeries]:
-        """The series of a selection, in the order of the packs that hold them."""
-        return self.series_of(await self.manifest(selection))
+    async def search(
+        self, selection: Selection | str | None = None, *, query: str | None = None
+    ) -> list[AsyncSeries]:
+        """The series of a selection, and of a query if there is one, in the order of their packs.
+
+        Raises QuerySyntaxError, which says where the query cannot be read.
+        """
+        chosen = selected(selection)
+        return self.series_of(await self.manifest(chosen if query is None else replace(chosen, query=query)))
 
     def know(self, manifest: Manifest) -> None:
         """Read packs from the addresses that a manifest has for them, as long as those answer."""

@@ -72,7 +72,9 @@ def describe_row(row: ManifestRow) -> dict[str, Any]:
 
 
 def meets(row: ManifestRow, selection: Selection) -> bool:
-    """Whether a series is one of a selection."""
+    """Whether a series is one of a selection; raises InvalidRequestError for one with a query."""
+    if selection.query is not None:
+        raise InvalidRequestError("a query needs a catalog: have a server make the manifest")
     return (
         selection.collection in (None, row.collection)
         and (not selection.series or row.series in selection.series)

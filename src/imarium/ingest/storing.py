@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,12 +13,14 @@ from imarium.catalog import Catalog, NewSeries, PackRecord, SeriesRecord
 from imarium.codec import decompositions_for, encode_frames, lanes_text
 from imarium.codec.frames import EncodedFrame
 from imarium.errors import ConcurrentWriteError, ImariumError, LimitExceededError, StorageError
+from imarium.formats import dicom
 from imarium.formats.base import Reader
 from imarium.ingest.open_pack import Member
 from imarium.ingest.outcome import Outcome, Status, known, refused
 from imarium.ingest.run import Run
 from imarium.ingest.stacks import Growth, open_stack, place
 from imarium.model import Series, SourceFile, SourceSeries
+from imarium.model.details import NO_DETAILS, Details
 from imarium.model.series import Frame
 from imarium.pack import PackWriter, WrittenPack
 from imarium.settings import Settings
@@ -110,7 +112,10 @@ class Storing:
             return False
         patient = pseudonym(self._secret, source.patient_id)
         lanes = lanes_text(index.lanes.tolist())
-        run.open.add(Member(series, source.series.uid, index.levels, lanes, entry, files, patient, reader))
+        details = _details(series, source.attachments)
+        run.open.add(
+            Member(series, source.series.uid, index.levels, lanes, entry, files, patient, reader, details)
+        )
         if run.open.is_full:
             self.commit(run)
         return True
@@ -137,6 +142,7 @@ class Storing:
                     files=member.files,
                     pseudonym=member.pseudonym,
                     labels=run.order.labels,
+                    details=member.details,
                 )
                 for member in members
             ]
@@ -219,6 +225,7 @@ class Storing:
                 index_span=writer.entries[0].index,
                 files=files,
                 pseudonym=pseudonym(self._secret, source.patient_id),
+                details=_details(series, source.attachments),
             )
             yield new, storing.result
 
@@ -228,6 +235,11 @@ class Storing:
         if self._store.size(record.key) != pack.size:
             raise StorageError("the store kept another number of bytes than it was given")
         return record
+
+
+def _details(series: Series, attachments: Mapping[str, bytes]) -> Details:
+    """What of the headers can be searched; only those of DICOM say more than the facts."""
+    return dicom.details_of(attachments) if series.format == "dicom" else NO_DETAILS
 
 
 def _record_of(pack: WrittenPack) -> PackRecord:

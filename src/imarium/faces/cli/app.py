@@ -36,6 +36,8 @@ from imarium.faces.cli.output import (
 )
 from imarium.faces.cli.packs import packs
 from imarium.faces.cli.reports import report
+from imarium.faces.cli.saved import saved
+from imarium.faces.cli.search import search
 from imarium.formats import EXPORTS
 from imarium.formats.delivery import size_of
 from imarium.ingest import Status, Summary
@@ -51,11 +53,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(packs, name="pack")
+app.add_typer(saved, name="saved")
 app.command()(manifest)
 app.command()(download)
 app.command("export-hf")(export_hf)
 app.command()(label)
 app.command()(report)
+app.command()(search)
 
 
 class RunnableServer(Protocol):

@@ -18,6 +18,7 @@ from imarium.codec import Tier
 from imarium.errors import InvalidRequestError, StorageError
 from imarium.faces.cli.local import client_of
 from imarium.faces.cli.paths import config_folder
+from imarium.faces.cli.search_backends import LocalSearch, RemoteSearch, SearchBackend
 from imarium.faces.cli.sending import folders_of, to_send
 from imarium.formats.base import Refusal
 from imarium.formats.delivery import deliver, download_name, resolve, scatter
@@ -100,12 +101,17 @@ class Backend(Protocol):
     def verify(self) -> Iterator[VerifyOutcome]:
         """Check everything that is stored."""
 
+    @property
+    def search(self) -> SearchBackend:
+        """Searches, and selections that are kept."""
+
 
 class LocalBackend:
     """A home folder, opened in this process."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self.search: SearchBackend = LocalSearch(archive)
 
     def ingest(
         self,
@@ -188,6 +194,7 @@ class RemoteBackend:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.search: SearchBackend = RemoteSearch(client)
 
     def ingest(
         self,

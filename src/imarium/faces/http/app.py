@@ -21,6 +21,9 @@ from imarium.faces.http import (
     manifests,
     packs,
     pictures,
+    saved,
+    sayings,
+    search,
     sessions,
     uploads,
 )
@@ -69,7 +72,19 @@ def create_app(
     for module in (browse, sessions):
         api.include_router(module.public)
     login = [] if open_reading else [Depends(current_user)]
-    for module in (browse, labels, manifests, packs, pictures, exports, sessions, uploads):
+    for module in (
+        browse,
+        search,
+        sayings,
+        labels,
+        saved,
+        manifests,
+        packs,
+        pictures,
+        exports,
+        sessions,
+        uploads,
+    ):
         api.include_router(module.router, dependencies=login)
 
     @api.get("/openapi.json", include_in_schema=False, dependencies=login)

@@ -17,6 +17,7 @@ from imarium.errors import (
     IntegrityError,
     InvalidRequestError,
     NotFoundError,
+    QuerySyntaxError,
     RefusedFileError,
     StorageError,
 )
@@ -34,10 +35,10 @@ STATUS: tuple[tuple[type[ImariumError], int], ...] = (
 )
 
 
-def answer(status: int, code: str, message: str) -> JSONResponse:
-    """The one shape of an error."""
+def answer(status: int, code: str, message: str, position: int | None = None) -> JSONResponse:
+    """The one shape of an error; `position` is that of what is wrong in a query."""
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+    return JSONResponse({"error": {"code": code, "message": message, "position": position}}, status, headers)
 
 
 def wrong_name() -> JSONResponse:
@@ -53,7 +54,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(ImariumError)
     def _known(_request: Request, error: ImariumError) -> JSONResponse:
         status = next(status for kind, status in STATUS if isinstance(error, kind))
-        return answer(status, error.code, str(error))
+        position = error.position if isinstance(error, QuerySyntaxError) else None
+        return answer(status, error.code, str(error), position)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -48,6 +48,7 @@ def get_manifest(
     study: Annotated[list[str] | None, Query()] = None,  # noqa: ARG001
     modality: str | None = None,  # noqa: ARG001
     body_part: str | None = None,  # noqa: ARG001
+    query: str | None = None,  # noqa: ARG001
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """All series of a selection with geometry, labels and the byte ranges of every level, as a table.

@@ -21,6 +21,7 @@ class ErrorBody(Schema):
 
     code: str
     message: str
+    position: int | None = Field(description="Characters of a query before what is wrong in it.")
 
 
 class ErrorAnswer(Schema):
@@ -220,6 +221,7 @@ class SelectionBody(BaseModel):
     modality: str | None = None
     body_part: str | None = None
     labels: dict[str, str] = {}
+    query: str | None = Field(default=None, description="What a search asks, as text.")
 
     def selection(self) -> Selection:
         """As the services take it; raises InvalidRequestError."""
