@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection as Numbers
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +39,7 @@ from imarium.catalog.records import (
     SeriesRecord,
     StudyRecord,
 )
-from imarium.catalog.selecting import BATCH, keep_spans, load_selected, selected_ids
+from imarium.catalog.selecting import BATCH, among, keep_spans, load_selected, selected_ids
 from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, now
 from imarium.catalog.writing import (
     add_sources,
@@ -49,7 +50,7 @@ from imarium.catalog.writing import (
     fresh_files,
     insert_sources,
 )
-from imarium.errors import ConcurrentWriteError, NotFoundError, StorageError
+from imarium.errors import ConcurrentWriteError, NotFoundError, PermissionDeniedError, StorageError
 from imarium.model import Selection, Series, SourceFile, checked_labels
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -100,7 +101,9 @@ class Catalog:
 
     # --- reading ------------------------------------------------------------------------------------
 
-    def collections(self) -> list[CollectionRecord]:
+    # `within` are the numbers of the collections that may be read; None: all.
+
+    def collections(self, within: Numbers[int] | None = None) -> list[CollectionRecord]:
         """All collections by name, with counts and sizes."""
         query = (
             select(
@@ -110,7 +113,9 @@ class Catalog:
                 func.count(SeriesRow.id),
                 func.coalesce(func.sum(SeriesRow.source_bytes), 0),
                 func.coalesce(func.sum(SeriesRow.stored_bytes), 0),
+                Collection.visibility,
             )
+            .where(among(within))
             .outerjoin(Study, Study.collection_id == Collection.id)
             .outerjoin(SeriesRow, SeriesRow.study_id == Study.id)
             .group_by(Collection.id)
@@ -119,9 +124,11 @@ class Catalog:
         with self.session() as session:
             return [CollectionRecord(*row) for row in session.execute(query)]
 
-    def studies(self, collection: str | None, offset: int, limit: int) -> tuple[list[StudyRecord], int]:
+    def studies(
+        self, collection: str | None, offset: int, limit: int, within: Numbers[int] | None = None
+    ) -> tuple[list[StudyRecord], int]:
         """A page of studies, and how many there are in all."""
-        query = select(Study).join(Study.collection).outerjoin(Study.subject)
+        query = select(Study).join(Study.collection).outerjoin(Study.subject).where(among(within))
         if collection is not None:
             query = query.where(Collection.name == collection)
         with self.session() as session:
@@ -153,9 +160,10 @@ class Catalog:
         study: str | None = None,
         offset: int = 0,
         limit: int | None = None,
+        within: Numbers[int] | None = None,
     ) -> tuple[list[SeriesRecord], int]:
         """A page of series in the order in which they came, and how many there are in all."""
-        query = _series_query()
+        query = _series_query().where(among(within))
         if collection is not None:
             query = query.where(Collection.name == collection)
         if study is not None:
@@ -165,10 +173,10 @@ class Catalog:
             page = query.order_by(SeriesRow.id).offset(offset).limit(limit)
             return [_record(row) for row in session.scalars(page)], total
 
-    def get_series(self, uid: str) -> SeriesRecord:
-        """One series; raises NotFoundError."""
+    def get_series(self, uid: str, within: Numbers[int] | None = None) -> SeriesRecord:
+        """One series; raises NotFoundError, for one that may not be read too."""
         with self.session() as session:
-            row = session.scalar(_series_query().where(SeriesRow.uid == uid))
+            row = session.scalar(_series_query().where(SeriesRow.uid == uid, among(within)))
             if row is None:
                 raise NotFoundError("no series has that UID; `imarium ls` lists them")
             return _record(row)
@@ -214,13 +222,13 @@ class Catalog:
             row = session.scalar(select(Pack).where(Pack.key == key))
             if row is None:
                 raise NotFoundError("no such pack")
-            return PackRecord(row.key, row.size, row.digest)
+            return PackRecord(row.key, row.size, row.digest, row.collection_id)
 
     def packs(self) -> list[PackRecord]:
         """All packs in use."""
         with self.session() as session:
             rows = session.scalars(select(Pack).where(Pack.replaced.is_(None)).order_by(Pack.id))
-            return [PackRecord(row.key, row.size, row.digest) for row in rows]
+            return [PackRecord(row.key, row.size, row.digest, row.collection_id) for row in rows]
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -266,7 +274,7 @@ class Catalog:
             for new in news:
                 study = new.series.study_uid
                 studies[study] = studies.get(study) or find_or_add_study(session, owner, new)
-                packs[new.pack.key] = packs.get(new.pack.key) or find_or_add_pack(session, new)
+                packs[new.pack.key] = packs.get(new.pack.key) or find_or_add_pack(session, new, owner.id)
                 row = SeriesRow(uid=new.series.uid, base_uid=new.base_uid, study=studies[study])
                 fill(row, new, packs[new.pack.key])
                 # A file that two of them hold counts for the first.
@@ -292,7 +300,7 @@ class Catalog:
             old = session.scalar(select(Pack.id).where(Pack.key == grown_from))
             if row is None or old is None:
                 raise NotFoundError("the series that should grow is not in the catalog")
-            pack = find_or_add_pack(session, new)
+            pack = find_or_add_pack(session, new, row.study.collection_id)
             session.flush()
             # One statement, so that of two writers only one finds the pack that it grew from.
             won = session.execute(
@@ -317,17 +325,26 @@ class Catalog:
 
     # --- labels and selections ----------------------------------------------------------------------
 
-    def label(self, changes: Sequence[tuple[Selection, Change]]) -> list[int]:
+    def label(
+        self,
+        changes: Sequence[tuple[Selection, Change]],
+        within: Numbers[int] | None = None,
+        labelled: Numbers[int] | None = None,
+    ) -> list[int]:
         """Set and remove labels of all series of each selection, in turn: everything or nothing.
 
-        Returns how many series each selection has. Raises InvalidRequestError for labels that cannot be, and
-        NotFoundError for a selection's collection that does not exist.
+        Selections find what lies `within` the collections that may be read; `labelled` are those whose series
+        may get labels. Returns how many series each selection has. Raises InvalidRequestError for labels that
+        cannot be, NotFoundError for a selection's collection that does not exist, and PermissionDeniedError
+        if a selection has series that may be read and not labelled.
         """
         checked = [(selection, checked_change(change)) for selection, change in changes]
         counts = []
         with self._unique(), self.session() as session:
             for selection, change in checked:
-                ids = selected_ids(session, selection)
+                ids = selected_ids(session, selection, within=within)
+                if labelled is not None and len(ids) > len(selected_ids(session, selection, within=labelled)):
+                    raise PermissionDeniedError("only annotators of a collection may label its series")
                 change_labels(session, ids, change)
                 counts.append(len(ids))
         return counts
@@ -338,7 +355,9 @@ class Catalog:
         with self._unique(), self.session() as session:
             replace_labels(session, _series_id(session, uid), checked)
 
-    def selected(self, selection: Selection) -> Iterator[list[SelectedSeries]]:
+    def selected(
+        self, selection: Selection, within: Numbers[int] | None = None
+    ) -> Iterator[list[SelectedSeries]]:
         """The series of a selection in lists of bounded length, sorted by pack and by their place in it.
 
         All are as they were at one moment. Raises NotFoundError if the selection's collection does not exist.
@@ -347,7 +366,7 @@ class Catalog:
             if self._engine.dialect.name == "sqlite":
                 # Without it every statement would see another moment.
                 session.connection().exec_driver_sql("BEGIN")
-            ids = selected_ids(session, selection)
+            ids = selected_ids(session, selection, within=within)
             for first in range(0, len(ids), BATCH):
                 yield load_selected(session, ids[first : first + BATCH])
 
@@ -417,9 +436,10 @@ def _record(row: SeriesRow) -> SeriesRecord:
         lane=row.lane,
         source_bytes=row.source_bytes,
         stored_bytes=row.stored_bytes,
-        pack=PackRecord(row.pack.key, row.pack.size, row.pack.digest),
+        pack=PackRecord(row.pack.key, row.pack.size, row.pack.digest, row.pack.collection_id),
         index_span=(row.index_start, row.index_stop),
         labels={label.key: label.value for label in row.labels},
+        collection_id=row.study.collection_id,
     )
 
 

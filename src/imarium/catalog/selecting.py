@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Numbers
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice, product
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, select, true
 from sqlalchemy.orm import Session
 
 from imarium.catalog.records import LevelSpans, PackRecord, Place, SelectedSeries
@@ -18,21 +19,28 @@ BATCH = 500
 """Values in one IN list; SQLite takes 999 at the least."""
 
 
-def selected_ids(session: Session, selection: Selection) -> list[int]:
+def among(within: Numbers[int] | None) -> ColumnElement[bool]:
+    """Condition of a query that knows `Collection`: only of these collections; None: of all."""
+    return true() if within is None else Collection.id.in_(sorted(within))
+
+
+def selected_ids(session: Session, selection: Selection, *, within: Numbers[int] | None = None) -> list[int]:
     """Numbers of the selected series, sorted by the key of their pack and where it holds them.
 
     Raises NotFoundError if there is no collection of the selection's name: a name misspelt must not look
     like a collection that is empty.
     """
     if selection.collection is not None:
-        known = session.scalar(select(Collection.id).where(Collection.name == selection.collection))
+        named = Collection.name == selection.collection
+        known = session.scalar(select(Collection.id).where(named, among(within)))
         if known is None:
             raise NotFoundError("there is no collection of that name; `imarium ls` shows them all")
     query = _narrowed(
         select(Pack.key, SeriesRow.index_start, SeriesRow.id)
         .join(SeriesRow.pack)
         .join(SeriesRow.study)
-        .join(Study.collection),
+        .join(Study.collection)
+        .where(among(within)),
         selection,
     )
     found: list[tuple[str, int, int]] = []

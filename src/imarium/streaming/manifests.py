@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Numbers
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
@@ -25,22 +26,25 @@ class Manifests:
         self._settings, self._catalog, self._store = settings, catalog, store
 
     @contextmanager
-    def draft(self, selection: Selection) -> Iterator[Draft]:
+    def draft(self, selection: Selection, *, within: Numbers[int] | None = None) -> Iterator[Draft]:
         """All rows of a selection as they are at this moment, ready to be written; memory is bounded.
 
-        Raises NotFoundError if the selection's collection does not exist, and IntegrityError where the store
-        lacks what the catalog knows.
+        `within` are the collections that may be read; None: all. Raises NotFoundError if the selection's
+        collection does not exist or may not be read, and IntegrityError where the store lacks what the catalog
+        knows.
         """
         from imarium.manifest import Draft  # noqa: PLC0415 - pyarrow takes long to load, few commands need it
 
         with Draft(self._settings.scratch, selection) as draft:
-            for rows in self.rows(selection):
+            for rows in self.rows(selection, within=within):
                 draft.add(rows)
             yield draft
 
-    def rows(self, selection: Selection) -> Iterator[list[ManifestRow]]:
+    def rows(
+        self, selection: Selection, *, within: Numbers[int] | None = None
+    ) -> Iterator[list[ManifestRow]]:
         """The rows of a selection in lists of bounded length. Raises like `draft`."""
-        for selected in self._catalog.selected(selection):
+        for selected in self._catalog.selected(selection, within):
             found = self._looked_up([item for item in selected if item.spans is None])
             yield [_row(item, item.spans or found[item.place[0]]) for item in selected]
 

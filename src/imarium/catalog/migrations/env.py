@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from imarium.catalog import people  # noqa: F401 - its tables are among those of Base
 from imarium.catalog.tables import Base
 
 connection = context.config.attributes["connection"]

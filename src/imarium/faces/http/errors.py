@@ -17,14 +17,18 @@ from imarium.errors import (
     IntegrityError,
     InvalidRequestError,
     NotFoundError,
+    PermissionDeniedError,
     RefusedFileError,
     StorageError,
+    TooManyAttemptsError,
 )
 
 log = logging.getLogger("imarium.http")
 
 STATUS: tuple[tuple[type[ImariumError], int], ...] = (
     (AuthenticationError, 401),
+    (PermissionDeniedError, 403),
+    (TooManyAttemptsError, 429),
     (NotFoundError, 404),
     (InvalidRequestError, 400),
     (RefusedFileError, 422),
@@ -53,7 +57,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(ImariumError)
     def _known(_request: Request, error: ImariumError) -> JSONResponse:
         status = next(status for kind, status in STATUS if isinstance(error, kind))
-        return answer(status, error.code, str(error))
+        response = answer(status, error.code, str(error))
+        if isinstance(error, TooManyAttemptsError):
+            response.headers["Retry-After"] = str(error.seconds)
+        return response
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
