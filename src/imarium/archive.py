@@ -7,7 +7,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from imarium.access import Accounts, site_secret
+from imarium.access import Accounts, Permissions, site_secret
+from imarium.access.agreements import Agreements
+from imarium.access.requests import Requests
+from imarium.access.roles import Roles
 from imarium.catalog import Catalog
 from imarium.errors import StorageError
 from imarium.ingest import Ingest
@@ -19,7 +22,8 @@ _STALE_SECONDS = 24 * 3600.0
 
 
 class Archive:
-    """What a face needs: `catalog`, `ingest`, `streaming`, `manifests` and `accounts` over the same home."""
+    """What a face needs, over the same home: `catalog`, `ingest`, `streaming` and `manifests`; and of people
+    `accounts`, `permissions`, `roles`, `agreements` and `requests`."""
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -34,7 +38,11 @@ class Archive:
         secret = site_secret(settings.home)
         store = open_store(settings.objects, settings.bucket)
         self.catalog = Catalog(settings.database_url)
-        self.accounts = Accounts(self.catalog)
+        self.accounts = Accounts(self.catalog, secret)
+        self.permissions = Permissions(self.catalog)
+        self.roles = Roles(self.catalog)
+        self.agreements = Agreements(self.catalog)
+        self.requests = Requests(self.catalog)
         self.ingest = Ingest(settings, self.catalog, store, secret)
         self.streaming = Streaming(settings, self.catalog, store)
         self.manifests = Manifests(settings, self.catalog, store)

@@ -66,6 +66,22 @@ class AuthenticationError(ImariumError):
     code = "login-required"
 
 
+class PermissionDeniedError(ImariumError):
+    """Somebody who is known may not do this; the message says what is missing."""
+
+    code = "forbidden"
+
+
+class TooManyAttemptsError(ImariumError):
+    """Too many logins failed in a row; `seconds` is when to try again."""
+
+    code = "too-many-attempts"
+
+    def __init__(self, message: str, seconds: int = 1) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class RefusedFileError(ImariumError):
     """A source file that cannot be taken in; the message is the reason shown to the user.
 

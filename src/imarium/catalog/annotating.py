@@ -30,7 +30,9 @@ _MOST_CONCEPTS = 1000
 _DATE = re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 
 Open = Callable[[], AbstractContextManager[Session]]
-Select = Callable[[Session, Selection], list[int]]
+Within = Collection[int] | None
+"""Numbers of collections; None: all of them."""
+Select = Callable[[Session, Selection, Within, Within], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class Annotating:
     """Keeps what people say. Collections go by name; raises NotFoundError for what is not there."""
 
     def __init__(self, session: Open, selected: Select) -> None:
-        """`session` opens a transaction, `selected` gives the numbers of a selection's series."""
+        """`session` opens a transaction, `selected` gives the numbers of a selection's series: of collections
+        that may be read, and all of them in collections that may be annotated."""
         self._session, self._selected = session, selected
 
     def add_report(self, collection: str, study: str, text: str, title: str = "") -> ReportRecord:
@@ -140,27 +143,43 @@ class Annotating:
             members = select(SeriesRow.id).join(SeriesRow.study).where(Study.subject_id == number)
             touch(session, session.scalars(members).all())
 
-    def add_concepts(self, selection: Selection, concepts: Collection[Concept]) -> int:
+    def add_concepts(
+        self,
+        selection: Selection,
+        concepts: Collection[Concept],
+        *,
+        within: Within = None,
+        annotated: Within = None,
+    ) -> int:
         """Give codes to all series of a selection; returns how many series it has.
 
-        Codes of ICD-10-CM are checked, and get the meaning that it has for them. Raises InvalidRequestError.
+        `within` are collections that may be read, `annotated` those whose series may be given codes. Codes of
+        ICD-10-CM are checked, and get the meaning that it has for them. Raises InvalidRequestError, and
+        PermissionDeniedError.
         """
         if not 1 <= len(concepts) <= _MOST_CONCEPTS:
             raise InvalidRequestError(f"give 1 to {_MOST_CONCEPTS} codes")
         whole = [completed(concept) for concept in concepts]
         with self._session() as session:
-            ids = self._selected(session, selection)
+            ids = self._selected(session, selection, within, annotated)
             add_concepts(session, dict.fromkeys(ids, whole), added=True)
             refresh_texts(session, ids)
             return len(ids)
 
-    def remove_concepts(self, selection: Selection, concepts: Collection[Concept]) -> int:
+    def remove_concepts(
+        self,
+        selection: Selection,
+        concepts: Collection[Concept],
+        *,
+        within: Within = None,
+        annotated: Within = None,
+    ) -> int:
         """Take codes from all series of a selection that people added; returns how many series it has.
 
-        What a header says stays.
+        What a header says stays. `within` and `annotated` as for `add_concepts`.
         """
         with self._session() as session:
-            ids = self._selected(session, selection)
+            ids = self._selected(session, selection, within, annotated)
             for concept in map(completed, concepts):
                 number = session.scalar(
                     select(ConceptRow.id).where(

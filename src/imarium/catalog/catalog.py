@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection as Numbers
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -40,7 +41,7 @@ from imarium.catalog.records import (
 from imarium.catalog.rows import record_of, series_query
 from imarium.catalog.saving import Saving
 from imarium.catalog.search.service import Searching
-from imarium.catalog.selecting import BATCH, keep_spans, load_selected, selected_ids
+from imarium.catalog.selecting import BATCH, among, keep_spans, load_selected, selected_ids
 from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, now
 from imarium.catalog.writing import (
     add_sources,
@@ -51,7 +52,7 @@ from imarium.catalog.writing import (
     fresh_files,
     insert_sources,
 )
-from imarium.errors import ConcurrentWriteError, NotFoundError, StorageError
+from imarium.errors import ConcurrentWriteError, NotFoundError, PermissionDeniedError, StorageError
 from imarium.model import Selection, SourceFile, checked_labels
 from imarium.model.query_parser import parse
 
@@ -66,7 +67,7 @@ class Catalog:
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._migrate()
         self.searching = Searching(self.session)
-        self.annotating = Annotating(self.session, self._selected_ids)
+        self.annotating = Annotating(self.session, self._changed_ids)
         self.saving = Saving(self.session)
 
     def close(self) -> None:
@@ -104,7 +105,9 @@ class Catalog:
 
     # --- reading ------------------------------------------------------------------------------------
 
-    def collections(self) -> list[CollectionRecord]:
+    # `within` are the numbers of the collections that may be read; None: all.
+
+    def collections(self, within: Numbers[int] | None = None) -> list[CollectionRecord]:
         """All collections by name, with counts and sizes."""
         query = (
             select(
@@ -114,7 +117,9 @@ class Catalog:
                 func.count(SeriesRow.id),
                 func.coalesce(func.sum(SeriesRow.source_bytes), 0),
                 func.coalesce(func.sum(SeriesRow.stored_bytes), 0),
+                Collection.visibility,
             )
+            .where(among(within))
             .outerjoin(Study, Study.collection_id == Collection.id)
             .outerjoin(SeriesRow, SeriesRow.study_id == Study.id)
             .group_by(Collection.id)
@@ -123,9 +128,11 @@ class Catalog:
         with self.session() as session:
             return [CollectionRecord(*row) for row in session.execute(query)]
 
-    def studies(self, collection: str | None, offset: int, limit: int) -> tuple[list[StudyRecord], int]:
+    def studies(
+        self, collection: str | None, offset: int, limit: int, within: Numbers[int] | None = None
+    ) -> tuple[list[StudyRecord], int]:
         """A page of studies, and how many there are in all."""
-        query = select(Study).join(Study.collection).outerjoin(Study.subject)
+        query = select(Study).join(Study.collection).outerjoin(Study.subject).where(among(within))
         if collection is not None:
             query = query.where(Collection.name == collection)
         with self.session() as session:
@@ -157,9 +164,10 @@ class Catalog:
         study: str | None = None,
         offset: int = 0,
         limit: int | None = None,
+        within: Numbers[int] | None = None,
     ) -> tuple[list[SeriesRecord], int]:
         """A page of series in the order in which they came, and how many there are in all."""
-        query = series_query()
+        query = series_query().where(among(within))
         if collection is not None:
             query = query.where(Collection.name == collection)
         if study is not None:
@@ -169,10 +177,10 @@ class Catalog:
             page = query.order_by(SeriesRow.id).offset(offset).limit(limit)
             return [record_of(row) for row in session.scalars(page)], total
 
-    def get_series(self, uid: str) -> SeriesRecord:
-        """One series; raises NotFoundError."""
+    def get_series(self, uid: str, within: Numbers[int] | None = None) -> SeriesRecord:
+        """One series; raises NotFoundError, for one that may not be read too."""
         with self.session() as session:
-            row = session.scalar(series_query().where(SeriesRow.uid == uid))
+            row = session.scalar(series_query().where(SeriesRow.uid == uid, among(within)))
             if row is None:
                 raise NotFoundError("no series has that UID; `imarium ls` lists them")
             return record_of(row)
@@ -218,13 +226,13 @@ class Catalog:
             row = session.scalar(select(Pack).where(Pack.key == key))
             if row is None:
                 raise NotFoundError("no such pack")
-            return PackRecord(row.key, row.size, row.digest)
+            return PackRecord(row.key, row.size, row.digest, row.collection_id)
 
     def packs(self) -> list[PackRecord]:
         """All packs in use."""
         with self.session() as session:
             rows = session.scalars(select(Pack).where(Pack.replaced.is_(None)).order_by(Pack.id))
-            return [PackRecord(row.key, row.size, row.digest) for row in rows]
+            return [PackRecord(row.key, row.size, row.digest, row.collection_id) for row in rows]
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -270,7 +278,7 @@ class Catalog:
             for new in news:
                 study = new.series.study_uid
                 studies[study] = studies.get(study) or find_or_add_study(session, owner, new)
-                packs[new.pack.key] = packs.get(new.pack.key) or find_or_add_pack(session, new)
+                packs[new.pack.key] = packs.get(new.pack.key) or find_or_add_pack(session, new, owner.id)
                 row = SeriesRow(uid=new.series.uid, base_uid=new.base_uid, study=studies[study])
                 fill(row, new, packs[new.pack.key])
                 # A file that two of them hold counts for the first.
@@ -299,7 +307,7 @@ class Catalog:
             old = session.scalar(select(Pack.id).where(Pack.key == grown_from))
             if row is None or old is None:
                 raise NotFoundError("the series that should grow is not in the catalog")
-            pack = find_or_add_pack(session, new)
+            pack = find_or_add_pack(session, new, row.study.collection_id)
             session.flush()
             # One statement, so that of two writers only one finds the pack that it grew from.
             won = session.execute(
@@ -325,17 +333,24 @@ class Catalog:
 
     # --- labels and selections ----------------------------------------------------------------------
 
-    def label(self, changes: Sequence[tuple[Selection, Change]]) -> list[int]:
+    def label(
+        self,
+        changes: Sequence[tuple[Selection, Change]],
+        within: Numbers[int] | None = None,
+        labelled: Numbers[int] | None = None,
+    ) -> list[int]:
         """Set and remove labels of all series of each selection, in turn: everything or nothing.
 
-        Returns how many series each selection has. Raises InvalidRequestError for labels that cannot be, and
-        NotFoundError for a selection's collection that does not exist.
+        Selections find what lies `within` the collections that may be read; `labelled` are those whose series
+        may get labels. Returns how many series each selection has. Raises InvalidRequestError for labels that
+        cannot be, NotFoundError for a selection's collection that does not exist, and PermissionDeniedError
+        if a selection has series that may be read and not labelled.
         """
         checked = [(selection, checked_change(change)) for selection, change in changes]
         counts = []
         with self._unique(), self.session() as session:
             for selection, change in checked:
-                ids = self._selected_ids(session, selection)
+                ids = self._changed_ids(session, selection, within, labelled)
                 change_labels(session, ids, change)
                 refresh_texts(session, ids)
                 counts.append(len(ids))
@@ -349,14 +364,16 @@ class Catalog:
             replace_labels(session, number, checked)
             refresh_texts(session, [number])
 
-    def selected(self, selection: Selection) -> Iterator[list[SelectedSeries]]:
+    def selected(
+        self, selection: Selection, within: Numbers[int] | None = None
+    ) -> Iterator[list[SelectedSeries]]:
         """The series of a selection in lists of bounded length, sorted by pack and by their place in it.
 
         All are as they were at one moment. Raises NotFoundError if the selection's collection does not exist.
         """
         with self.session() as session:
             at_one_moment(session)
-            ids = self._selected_ids(session, selection)
+            ids = self._selected_ids(session, selection, within)
             for first in range(0, len(ids), BATCH):
                 yield load_selected(session, ids[first : first + BATCH])
 
@@ -365,11 +382,24 @@ class Catalog:
         with self._unique(), self.session() as session:
             keep_spans(session, found)
 
-    def _selected_ids(self, session: Session, selection: Selection) -> list[int]:
+    def _selected_ids(self, session: Session, selection: Selection, within: Numbers[int] | None) -> list[int]:
         if selection.query is None:
-            return selected_ids(session, selection)
-        mask = self.searching.mask(session, parse(selection.query))
-        return selected_ids(session, selection, np.flatnonzero(mask).tolist())
+            return selected_ids(session, selection, within=within)
+        mask = self.searching.mask(session, parse(selection.query), within)
+        return selected_ids(session, selection, np.flatnonzero(mask).tolist(), within=within)
+
+    def _changed_ids(
+        self,
+        session: Session,
+        selection: Selection,
+        within: Numbers[int] | None,
+        changeable: Numbers[int] | None,
+    ) -> list[int]:
+        """The same, if all of them are in collections in which series may be labelled."""
+        ids = self._selected_ids(session, selection, within)
+        if changeable is not None and len(ids) > len(self._selected_ids(session, selection, changeable)):
+            raise PermissionDeniedError("only annotators of a collection may label its series")
+        return ids
 
     @contextmanager
     def _unique(self) -> Iterator[None]:

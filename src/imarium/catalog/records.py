@@ -26,6 +26,8 @@ class CollectionRecord:
     series: int
     source_bytes: int
     stored_bytes: int
+    visibility: str = "registered"
+    """Who may read it: public, registered or restricted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class PackRecord:
     key: str
     size: int
     digest: str
+    collection: int | None = field(default=None, compare=False)
+    """Number of the one collection that its series are of; None where the catalog does not know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class SeriesRecord:
     index_span: tuple[int, int]
     labels: Mapping[str, str] = field(default_factory=dict)
     """By key, sorted."""
+    collection_id: int = 0
+    """Number of its collection."""
 
 
 @dataclass(frozen=True, slots=True)

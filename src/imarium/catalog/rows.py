@@ -38,7 +38,8 @@ def record_of(row: SeriesRow) -> SeriesRecord:
         lane=row.lane,
         source_bytes=row.source_bytes,
         stored_bytes=row.stored_bytes,
-        pack=PackRecord(row.pack.key, row.pack.size, row.pack.digest),
+        pack=PackRecord(row.pack.key, row.pack.size, row.pack.digest, row.pack.collection_id),
         index_span=(row.index_start, row.index_stop),
         labels={label.key: label.value for label in row.labels},
+        collection_id=row.study.collection_id,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Numbers
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice, product
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, select, true
 from sqlalchemy.orm import Session
 
 from imarium.catalog.records import LevelSpans, PackRecord, Place, SelectedSeries
@@ -22,8 +23,17 @@ _FEW = 20_000
 """Found series that are looked up one by one; of more, all are gone through."""
 
 
+def among(within: Numbers[int] | None) -> ColumnElement[bool]:
+    """Condition of a query that knows `Collection`: only of these collections; None: of all."""
+    return true() if within is None else Collection.id.in_(sorted(within))
+
+
 def selected_ids(
-    session: Session, selection: Selection, found_by_query: Sequence[int] | None = None
+    session: Session,
+    selection: Selection,
+    found_by_query: Sequence[int] | None = None,
+    *,
+    within: Numbers[int] | None = None,
 ) -> list[int]:
     """Numbers of the selected series, sorted by the key of their pack and where it holds them.
 
@@ -33,14 +43,16 @@ def selected_ids(
     like a collection that is empty.
     """
     if selection.collection is not None:
-        known = session.scalar(select(Collection.id).where(Collection.name == selection.collection))
+        named = Collection.name == selection.collection
+        known = session.scalar(select(Collection.id).where(named, among(within)))
         if known is None:
             raise NotFoundError("there is no collection of that name; `imarium ls` shows them all")
     query = _narrowed(
         select(Pack.key, SeriesRow.index_start, SeriesRow.id)
         .join(SeriesRow.pack)
         .join(SeriesRow.study)
-        .join(Study.collection),
+        .join(Study.collection)
+        .where(among(within)),
         selection,
     )
     found: list[tuple[str, int, int]] = []

@@ -6,6 +6,7 @@ Small series wait in an open pack that they share; its commit makes all of them 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection as Numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -18,6 +19,7 @@ from imarium.codec import Tier
 from imarium.errors import (
     ImariumError,
     IntegrityError,
+    NotFoundError,
     RefusedFileError,
     StorageError,
     UnrecognisedFileError,
@@ -27,7 +29,7 @@ from imarium.formats import dicom, recognise
 from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
 from imarium.ingest.contents import follow
 from imarium.ingest.open_pack import OpenPack
-from imarium.ingest.outcome import Observer, Outcome, Silent, Status, known, refused
+from imarium.ingest.outcome import ELSEWHERE, Observer, Outcome, Silent, Status, known, refused
 from imarium.ingest.run import Order, Run
 from imarium.ingest.scan import scan, unreadable
 from imarium.ingest.storing import Storing
@@ -52,27 +54,42 @@ class Ingest:
         observer: Observer | None = None,
         tier: Tier = Tier.FAST,
         labels: Mapping[str, str] | None = None,
+        within: Numbers[int] | None = None,
     ) -> Iterator[Outcome]:
         """Take in files and folders; yields one outcome a file, as soon as it is certain.
 
         A file that holds several series has an outcome for each. Files of small series wait for the commit
         of the pack that their series share (`Sharing`). Files that no reader recognises are refused last,
         unless they belong to a header that lies beside them. All series get the `labels`, those too that were
-        known before.
+        known before. `within` are the collections of which whoever sends the files may be told, and whose
+        series they may label; None: all.
         Raises StorageError only if the archive itself cannot be used, and InvalidRequestError for labels that
         cannot be; a bad file never raises.
         """
         order = Order(collection, description, tier, checked_labels(labels or {}))
-        labelled: set[str] = set()
+        mine: dict[str, bool] = {}
         unrecognised: dict[Path, UnrecognisedFileError] = {}
         for outcome in self._outcomes(paths, order, observer or Silent(), unrecognised):
             unrecognised.pop(outcome.path, None)
-            if outcome.status is Status.KNOWN and outcome.series and outcome.series not in labelled:
-                self._label(outcome.series, order.labels)
-                labelled.add(outcome.series)
+            if outcome.status is Status.KNOWN and outcome.series:
+                if outcome.series not in mine:
+                    mine[outcome.series] = self._is_within(outcome.series, within)
+                    if mine[outcome.series]:
+                        self._label(outcome.series, order.labels)
+                if not mine[outcome.series]:
+                    outcome = replace(outcome, series=None, reason=ELSEWHERE)
             yield outcome
         for path, error in unrecognised.items():
             yield refused(path, error)
+
+    def _is_within(self, series: str, within: Numbers[int] | None) -> bool:
+        if within is None:
+            return True
+        try:
+            self._catalog.get_series(series, within)
+        except NotFoundError:
+            return False
+        return True
 
     def _label(self, series: str, labels: Mapping[str, str]) -> None:
         """Label a series that was known before."""

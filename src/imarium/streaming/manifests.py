@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Numbers
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
@@ -25,26 +26,39 @@ class Manifests:
         self._settings, self._catalog, self._store = settings, catalog, store
 
     @contextmanager
-    def draft(self, selection: Selection, presign: int | None = None) -> Iterator[Draft]:
+    def draft(
+        self,
+        selection: Selection,
+        presign: int | None = None,
+        *,
+        within: Numbers[int] | None = None,
+    ) -> Iterator[Draft]:
         """All rows of a selection as they are at this moment, ready to be written; memory is bounded.
 
         With `presign`, they carry addresses of packs that the store signed for so many seconds, so that bytes
-        do not pass through a server. Raises NotFoundError if the selection's collection does not exist,
-        IntegrityError where the store lacks what the catalog knows, and InvalidRequestError where it signs
-        nothing.
+        do not pass through a server. `within` are the collections that may be read; None: all.
+
+        Raises NotFoundError if the selection's collection does not exist or may not be read, IntegrityError
+        where the store lacks what the catalog knows, and InvalidRequestError where it signs nothing.
         """
         from imarium.manifest import Draft  # noqa: PLC0415 - pyarrow takes long to load, few commands need it
 
         with Draft(self._settings.scratch, selection) as draft:
-            for rows in self.rows(selection, presign):
+            for rows in self.rows(selection, presign, within=within):
                 draft.add(rows)
             yield draft
 
-    def rows(self, selection: Selection, presign: int | None = None) -> Iterator[list[ManifestRow]]:
+    def rows(
+        self,
+        selection: Selection,
+        presign: int | None = None,
+        *,
+        within: Numbers[int] | None = None,
+    ) -> Iterator[list[ManifestRow]]:
         """The rows of a selection in lists of bounded length. Raises like `draft`."""
         if presign is not None:
             self._store.signed([], presign)  # refused before any row, and where there are none
-        for selected in self._catalog.selected(selection):
+        for selected in self._catalog.selected(selection, within):
             found = self._looked_up([item for item in selected if item.spans is None])
             keys = sorted({item.pack.key for item in selected})
             signed = [] if presign is None else self._store.signed(keys, presign)

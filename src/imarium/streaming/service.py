@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection as Numbers
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -220,9 +221,12 @@ class Streaming:
 
     # --- checking -----------------------------------------------------------------------------------
 
-    def verify(self) -> Iterator[VerifyOutcome]:
-        """Re-read every pack in use, whole, and decode every frame: every checksum and digest is checked."""
-        records, _ = self._catalog.series()
+    def verify(self, within: Numbers[int] | None = None) -> Iterator[VerifyOutcome]:
+        """Re-read every pack in use, whole, and decode every frame: every checksum and digest is checked.
+
+        `within` are the collections whose series are checked; None: all.
+        """
+        records, _ = self._catalog.series(within=within)
         damaged: dict[str, str | None] = {}
         directory = lru_cache(_DIRECTORIES_HELD)(self._directory)
         for record in records:

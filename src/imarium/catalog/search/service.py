@@ -18,7 +18,7 @@ from imarium.catalog.search.facets import DEFAULT, Listing, columns_of_facets, c
 from imarium.catalog.search.leaves import BATCH
 from imarium.catalog.search.paging import COLUMNS, Cursor, Order, page, scores
 from imarium.catalog.search_tables import AttributeValue
-from imarium.catalog.tables import Label, SeriesRow
+from imarium.catalog.tables import Label, SeriesRow, Study
 from imarium.errors import InvalidRequestError
 from imarium.model.query import EVERYTHING, Node
 from imarium.model.query_fields import FIELDS, LABEL, Kind
@@ -101,14 +101,22 @@ class Searching:
         snapshot = self.evaluator.snapshot(session, query)
         return self.evaluator.mask(session, snapshot, query, None if within is None else sorted(set(within)))
 
-    def attributes(self) -> list[AttributeRecord]:
-        """What can be asked for: short names, keys of labels, and keywords that series have."""
+    def attributes(self, within: Collection[int] | None = None) -> list[AttributeRecord]:
+        """What can be asked for: short names, keys of labels in collections that may be read, and keywords
+        that series have."""
         listed = [
             AttributeRecord(field.name, field.kind, field.meaning, field.aliases, field.facet)
             for field in FIELDS
         ]
         with self._session() as session:
-            keys = session.scalars(select(Label.key).distinct().order_by(Label.key).limit(_MOST_LABELS))
+            labels = select(Label.key).distinct().order_by(Label.key).limit(_MOST_LABELS)
+            if within is not None:
+                labels = (
+                    labels.join(SeriesRow, SeriesRow.id == Label.series_id)
+                    .join(SeriesRow.study)
+                    .where(Study.collection_id.in_(sorted(within)))
+                )
+            keys = session.scalars(labels)
             listed += [AttributeRecord(LABEL + key, Kind.TEXT, "A label", (), True) for key in keys]
             keywords = session.execute(
                 select(AttributeValue.keyword, func.count(AttributeValue.number), func.count())

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from imarium.faces.http.context import LARGEST, ArchiveDep, SeriesDep
+from imarium.faces.http.callers import ArchiveDep
+from imarium.faces.http.context import LARGEST, SeriesDep, WithinDep
 from imarium.faces.http.schemas import (
     CollectionItem,
     CollectionList,
@@ -20,18 +21,16 @@ from imarium.faces.http.schemas import (
 from imarium.streaming import describe, describe_fully
 from imarium.version import API_VERSION, VERSION
 
-public = APIRouter(tags=["browse"])
-"""Open to everyone, wherever the server listens."""
 router = APIRouter(tags=["browse"])
 
 Offset = Annotated[int, Query(ge=0, le=LARGEST)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
-@public.get("/status")
-def status(archive: ArchiveDep) -> StatusAnswer:
-    """Version and counts."""
-    records = archive.catalog.collections()
+@router.get("/status")
+def status(archive: ArchiveDep, within: WithinDep) -> StatusAnswer:
+    """Version, and counts of what the caller may know of."""
+    records = archive.catalog.collections(within)
     return StatusAnswer(
         version=VERSION,
         api=API_VERSION,
@@ -41,31 +40,38 @@ def status(archive: ArchiveDep) -> StatusAnswer:
 
 
 @router.get("/collections")
-def collections(archive: ArchiveDep) -> CollectionList:
+def collections(archive: ArchiveDep, within: WithinDep) -> CollectionList:
     """All collections with their counts and sizes."""
-    items = [CollectionItem.of(record) for record in archive.catalog.collections()]
+    items = [CollectionItem.of(record) for record in archive.catalog.collections(within)]
     return CollectionList(items=items, total=len(items))
 
 
 @router.get("/studies")
 def studies(
-    archive: ArchiveDep, collection: str | None = None, offset: Offset = 0, limit: Limit = 100
+    archive: ArchiveDep,
+    within: WithinDep,
+    collection: str | None = None,
+    offset: Offset = 0,
+    limit: Limit = 100,
 ) -> StudyList:
     """A page of studies."""
-    records, total = archive.catalog.studies(collection, offset, limit)
+    records, total = archive.catalog.studies(collection, offset, limit, within)
     return StudyList(items=[StudyItem.of(record) for record in records], total=total)
 
 
 @router.get("/series")
 def series(
     archive: ArchiveDep,
+    within: WithinDep,
     collection: str | None = None,
     study: str | None = None,
     offset: Offset = 0,
     limit: Limit = 100,
 ) -> SeriesList:
     """A page of series in the order in which they came."""
-    records, total = archive.catalog.series(collection=collection, study=study, offset=offset, limit=limit)
+    records, total = archive.catalog.series(
+        collection=collection, study=study, offset=offset, limit=limit, within=within
+    )
     return SeriesList(items=[SeriesItem(**describe(record)) for record in records], total=total)
 
 

@@ -1,16 +1,18 @@
-"""What routes depend on: the archive, and who is asking."""
+"""What routes depend on: the archive, and what of it whoever is asking may know."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
 
+from imarium.access import Action, Actor
 from imarium.archive import Archive
 from imarium.catalog import SeriesRecord
 from imarium.errors import AuthenticationError, IntegrityError, NotFoundError
+from imarium.faces.http.callers import NEEDED, ArchiveDep, CallerDep
 
 LARGEST = 1 << 31
 """Bound of every integer of a query; what lies beyond it overflows in the catalog."""
@@ -20,33 +22,29 @@ BINARY: dict[int | str, dict[str, object]] = {200: {"content": {OCTETS: {}}}}
 """How OpenAPI is told of plain bytes."""
 
 
-async def archive_of(request: Request) -> Archive:
-    """The archive that the app serves. Asynchronous, since anything else takes a turn of a thread."""
-    archive: Archive = request.app.state.archive
-    return archive
+def series_for(archive: Archive, actor: Actor, uid: str, action: Action) -> Iterator[SeriesRecord]:
+    """A series in whose collection the actor may do that. One that the actor must not learn of is answered
+    like one that is not there."""
+    with hidden(actor, "no series has that UID; `imarium ls` lists them"):
+        record = archive.catalog.get_series(uid)
+        archive.permissions.check(actor, action, record.collection_id)
+    with found_in_store():
+        yield record
 
 
-ArchiveDep = Annotated[Archive, Depends(archive_of)]
+@contextmanager
+def hidden(actor: Actor, message: str) -> Iterator[None]:
+    """Around looking something up: it is not there, or is not to be known of, in the same words."""
+    try:
+        yield
+    except NotFoundError as error:
+        if not (actor.is_known or actor.is_local):
+            raise AuthenticationError(NEEDED) from error
+        raise NotFoundError(message) from error
 
 
-def bearer_token(authorization: Annotated[str | None, Header()] = None) -> str:
-    """The token of the Authorization header; raises AuthenticationError."""
-    scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise AuthenticationError("this needs a login; send `Authorization: Bearer TOKEN`")
-    return token
-
-
-TokenDep = Annotated[str, Depends(bearer_token)]
-
-
-def current_user(archive: ArchiveDep, token: TokenDep) -> str:
-    """The user who is asking; raises AuthenticationError."""
-    return archive.accounts.authenticate(token)
-
-
-UserDep = Annotated[str, Depends(current_user)]
-
+CALLER = "Authorization, Cookie"
+"""For the header Vary of what is kept by a browser that several people use."""
 _LOST = "what the catalog knows is missing in the store; `imarium verify` finds out what else is"
 
 
@@ -59,14 +57,26 @@ def found_in_store() -> Iterator[None]:
         raise IntegrityError(_LOST) from error
 
 
-def known_series(archive: ArchiveDep, uid: str) -> Iterator[SeriesRecord]:
-    """A series of the catalog."""
-    record = archive.catalog.get_series(uid)
-    with found_in_store():
-        yield record
+def known_series(archive: ArchiveDep, actor: CallerDep, uid: str) -> Iterator[SeriesRecord]:
+    """A series of which the caller may know."""
+    yield from series_for(archive, actor, uid, Action.FIND)
+
+
+def readable_series(archive: ArchiveDep, actor: CallerDep, uid: str) -> Iterator[SeriesRecord]:
+    """A series whose images the caller may read."""
+    yield from series_for(archive, actor, uid, Action.READ)
 
 
 SeriesDep = Annotated[SeriesRecord, Depends(known_series)]
+ImagesDep = Annotated[SeriesRecord, Depends(readable_series)]
+
+
+def readable_collections(archive: ArchiveDep, actor: CallerDep) -> Collection[int] | None:
+    """Numbers of the collections of which the caller may know; None: all."""
+    return archive.permissions.within(actor)
+
+
+WithinDep = Annotated[Collection[int] | None, Depends(readable_collections)]
 
 
 async def export_turn(request: Request) -> AsyncIterator[None]:

@@ -17,15 +17,19 @@ from imarium.errors import (
     IntegrityError,
     InvalidRequestError,
     NotFoundError,
+    PermissionDeniedError,
     QuerySyntaxError,
     RefusedFileError,
     StorageError,
+    TooManyAttemptsError,
 )
 
 log = logging.getLogger("imarium.http")
 
 STATUS: tuple[tuple[type[ImariumError], int], ...] = (
     (AuthenticationError, 401),
+    (PermissionDeniedError, 403),
+    (TooManyAttemptsError, 429),
     (NotFoundError, 404),
     (InvalidRequestError, 400),
     (RefusedFileError, 422),
@@ -55,7 +59,10 @@ def install(app: FastAPI) -> None:
     def _known(_request: Request, error: ImariumError) -> JSONResponse:
         status = next(status for kind, status in STATUS if isinstance(error, kind))
         position = error.position if isinstance(error, QuerySyntaxError) else None
-        return answer(status, error.code, str(error), position)
+        response = answer(status, error.code, str(error), position)
+        if isinstance(error, TooManyAttemptsError):
+            response.headers["Retry-After"] = str(error.seconds)
+        return response
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response, StreamingResponse
 
-from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, SeriesDep, export_turn
+from imarium.faces.http.callers import ArchiveDep
+from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ImagesDep, export_turn
 from imarium.streaming import parse_window
 
 router = APIRouter(tags=["pixels"])
@@ -22,7 +23,7 @@ router = APIRouter(tags=["pixels"])
 )
 def export(
     archive: ArchiveDep,
-    record: SeriesDep,
+    record: ImagesDep,
     format_name: Annotated[Literal["dicom", "nifti", "png", "npy", "ome-zarr"], Query(alias="format")],
     level: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
     size: str | None = None,

@@ -10,9 +10,11 @@ from typing import IO, Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
+from imarium.access import Action, Actor
 from imarium.archive import Archive
 from imarium.errors import StorageError
-from imarium.faces.http.context import LARGEST, ArchiveDep, export_turn
+from imarium.faces.http.callers import ArchiveDep, CallerDep
+from imarium.faces.http.context import CALLER, LARGEST, export_turn
 from imarium.faces.http.schemas import SelectionBody
 from imarium.model import Selection
 
@@ -40,6 +42,7 @@ _OWN = ("format", "presign")
 @router.get("/manifest", response_class=Response, responses=_ANSWERS, dependencies=[Depends(export_turn)])
 def get_manifest(
     archive: ArchiveDep,
+    actor: CallerDep,
     request: Request,
     kind: Kind = "parquet",
     presign: Presign = None,
@@ -58,33 +61,41 @@ def get_manifest(
     Labels are asked for as `label.KEY=VALUE`; no key: all series. The ETag holds the digest of the content.
     """
     pairs = [(key, value) for key, value in request.query_params.multi_items() if key not in _OWN]
-    return _answer(archive, Selection.of_pairs(pairs), kind, presign, if_none_match)
+    return _answer(archive, actor, Selection.of_pairs(pairs), kind, presign, if_none_match)
 
 
 @router.post("/manifest", response_class=Response, responses=_ANSWERS, dependencies=[Depends(export_turn)])
 def post_manifest(
     archive: ArchiveDep,
+    actor: CallerDep,
     body: SelectionBody,
     kind: Kind = "parquet",
     presign: Presign = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The same for a selection in the body, which may name many series."""
-    return _answer(archive, body.selection(), kind, presign, if_none_match)
+    return _answer(archive, actor, body.selection(), kind, presign, if_none_match)
 
 
 def _answer(
-    archive: Archive, selection: Selection, kind: str, presign: int | None, if_none_match: str | None
+    archive: Archive,
+    actor: Actor,
+    selection: Selection,
+    kind: str,
+    presign: int | None,
+    if_none_match: str | None,
 ) -> Response:
     from imarium.manifest import Format  # noqa: PLC0415 - pyarrow takes long to load, few requests need it
 
+    # Whoever has a signed address reads images, and is asked no more.
+    within = archive.permissions.within(actor, Action.FIND if presign is None else Action.READ)
     try:
         with (
-            archive.manifests.draft(selection, presign) as draft,
+            archive.manifests.draft(selection, presign, within=within) as draft,
             tempfile.TemporaryDirectory(prefix="manifest-", dir=archive.settings.scratch) as folder,
         ):
             # A weak one: the same rows come with the time at which they were asked for.
-            headers = {"ETag": f'W/"{draft.digest}"', "Cache-Control": "no-cache"}
+            headers = {"ETag": f'W/"{draft.digest}"', "Cache-Control": "private, no-cache", "Vary": CALLER}
             if presign is None and if_none_match is not None and draft.digest in if_none_match:
                 return Response(status_code=304, headers=headers)
             target = Path(folder) / f"manifest.{kind}"

@@ -12,7 +12,16 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from imarium.archive import Archive
-from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, SeriesDep, found_in_store
+from imarium.faces.http.callers import ArchiveDep, CallerDep
+from imarium.faces.http.context import (
+    BINARY,
+    CALLER,
+    LARGEST,
+    OCTETS,
+    ImagesDep,
+    found_in_store,
+    hidden,
+)
 from imarium.faces.http.ranges import Multipart, parse_ranges
 from imarium.faces.http.read_ahead import answer_of
 from imarium.faces.http.zero_copy import FileAnswer, takes_files
@@ -22,7 +31,7 @@ router = APIRouter(tags=["pixels"])
 
 _ZERO_COPY_BYTES = 256 << 10
 """From so many bytes on, a thread that hands a file over costs less than reading it."""
-_IMMUTABLE = "public, max-age=31536000, immutable"
+_IMMUTABLE = "max-age=31536000, immutable"
 
 
 @router.head("/packs/{prefix}/{name}", response_class=Response, include_in_schema=False)
@@ -33,6 +42,7 @@ _IMMUTABLE = "public, max-age=31536000, immutable"
 )
 def pack(
     archive: ArchiveDep,
+    actor: CallerDep,
     request: Request,
     prefix: str,
     name: str,
@@ -42,11 +52,18 @@ def pack(
 ) -> Response:
     """Bytes of a pack: whole, one range, or at most 256 ranges as multipart/byteranges (RFC 9110, 14).
 
-    Packs never change.
+    Packs never change. Whoever may read one series of a pack may read all: they are of one collection.
     """
-    record = archive.streaming.pack(f"packs/{prefix}/{name}")
+    with hidden(actor, "no such pack"):
+        record = archive.streaming.pack(f"packs/{prefix}/{name}")
+        is_open = archive.permissions.check_pack(actor, record.collection)
     etag = f'"{record.digest}"'
-    headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": _IMMUTABLE}
+    headers = {
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": f"{'public' if is_open else 'private'}, {_IMMUTABLE}",
+        "Vary": CALLER,
+    }
     if if_none_match is not None and etag in if_none_match:
         return Response(status_code=304, headers=headers)
     spans = None
@@ -90,7 +107,7 @@ def _answer(
 
 
 @router.get("/series/{uid}/index", response_class=Response, responses=BINARY)
-def index(archive: ArchiveDep, record: SeriesDep) -> Response:
+def index(archive: ArchiveDep, record: ImagesDep) -> Response:
     """The index of a series as it lies in its pack (docs/design/pack-format.md)."""
     return Response(archive.streaming.index_bytes(record), media_type=OCTETS)
 
@@ -98,7 +115,7 @@ def index(archive: ArchiveDep, record: SeriesDep) -> Response:
 @router.get("/series/{uid}/pixels", response_class=Response, responses=BINARY)
 def pixels(
     archive: ArchiveDep,
-    record: SeriesDep,
+    record: ImagesDep,
     level: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
     start: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
     stop: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,

@@ -6,8 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
+from imarium.access import Action
 from imarium.errors import InvalidRequestError
-from imarium.faces.http.context import LARGEST, ArchiveDep, SeriesDep, UserDep
+from imarium.faces.http.callers import ActorDep, ArchiveDep, CallerDep
+from imarium.faces.http.context import LARGEST, SeriesDep
 from imarium.faces.http.search_schemas import (
     ConceptChange,
     ConceptsAnswer,
@@ -26,8 +28,9 @@ InCollection = Annotated[str, Query(max_length=200, description="Where the study
 
 
 @router.get("/studies/{uid}/reports")
-def list_reports(archive: ArchiveDep, uid: str, collection: InCollection) -> ReportList:
+def list_reports(archive: ArchiveDep, actor: CallerDep, uid: str, collection: InCollection) -> ReportList:
     """The free-text reports of a study."""
+    archive.permissions.check(actor, Action.READ, collection)
     records = archive.catalog.annotating.reports(collection, uid)
     return ReportList(items=[ReportItem.of(record) for record in records])
 
@@ -35,24 +38,26 @@ def list_reports(archive: ArchiveDep, uid: str, collection: InCollection) -> Rep
 @router.post("/studies/{uid}/reports", status_code=201)
 def add_report(
     archive: ArchiveDep,
-    user: UserDep,  # noqa: ARG001
+    actor: ActorDep,
     uid: str,
     collection: InCollection,
     body: NewReport,
 ) -> ReportItem:
     """Add a report to a study; searches find its words."""
+    archive.permissions.check(actor, Action.WRITE, collection)
     return ReportItem.of(archive.catalog.annotating.add_report(collection, uid, body.text, body.title))
 
 
 @router.delete("/studies/{uid}/reports/{number}", status_code=204, response_class=Response)
 def remove_report(
     archive: ArchiveDep,
-    user: UserDep,  # noqa: ARG001
+    actor: ActorDep,
     uid: str,
     number: int,
     collection: InCollection,
 ) -> Response:
     """Remove a report of a study."""
+    archive.permissions.check(actor, Action.WRITE, collection)
     if not 0 <= number < LARGEST:
         raise InvalidRequestError("no report has such a number")
     archive.catalog.annotating.remove_report(collection, uid, number)
@@ -60,20 +65,22 @@ def remove_report(
 
 
 @router.get("/subjects/{pseudonym}")
-def subject(archive: ArchiveDep, pseudonym: str, collection: InCollection) -> SubjectAnswer:
+def subject(archive: ArchiveDep, actor: CallerDep, pseudonym: str, collection: InCollection) -> SubjectAnswer:
     """The attributes of a subject."""
+    archive.permissions.check(actor, Action.FIND, collection)
     return SubjectAnswer.of(archive.catalog.annotating.subject(collection, pseudonym))
 
 
 @router.patch("/subjects/{pseudonym}")
 def describe_subject(
     archive: ArchiveDep,
-    user: UserDep,  # noqa: ARG001
+    actor: ActorDep,
     pseudonym: str,
     collection: InCollection,
     values: Annotated[dict[str, SubjectValueBody | None], Body()],
 ) -> SubjectAnswer:
     """Set attributes of a subject, and remove those that are null; others stay."""
+    archive.permissions.check(actor, Action.WRITE, collection)
     plain = {key: None if item is None else item.plain() for key, item in values.items()}
     archive.catalog.annotating.describe_subject(collection, pseudonym, plain)
     return SubjectAnswer.of(archive.catalog.annotating.subject(collection, pseudonym))
@@ -86,16 +93,20 @@ def concepts(archive: ArchiveDep, record: SeriesDep) -> ConceptsAnswer:
 
 
 @router.post("/concepts")
-def change_concepts(archive: ArchiveDep, user: UserDep, body: ConceptChange) -> CountAnswer:  # noqa: ARG001
+def change_concepts(archive: ArchiveDep, actor: ActorDep, body: ConceptChange) -> CountAnswer:
     """Give codes to all series of a selection, and take others from them that people gave."""
     selection = chosen(body.selection)
     if not body.add and not body.remove:
         raise InvalidRequestError("there are no codes to add or to remove")
+    within = archive.permissions.within(actor)
+    annotated = archive.permissions.within(actor, Action.ANNOTATE)
     count = 0
     if body.remove:
+        removed = [item.concept() for item in body.remove]
         count = archive.catalog.annotating.remove_concepts(
-            selection, [item.concept() for item in body.remove]
+            selection, removed, within=within, annotated=annotated
         )
     if body.add:
-        count = archive.catalog.annotating.add_concepts(selection, [item.concept() for item in body.add])
+        added = [item.concept() for item in body.add]
+        count = archive.catalog.annotating.add_concepts(selection, added, within=within, annotated=annotated)
     return CountAnswer(series=count)

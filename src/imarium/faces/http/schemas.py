@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from imarium.access import Visibility
 from imarium.catalog import CollectionRecord, StudyRecord
 from imarium.codec import Tier
 from imarium.model import Selection
@@ -48,6 +49,7 @@ class CollectionItem(Schema):
     series: int
     source_bytes: int
     stored_bytes: int
+    visibility: Visibility = Field(description="Who may read it without a role there.")
 
     @classmethod
     def of(cls, record: CollectionRecord) -> CollectionItem:
@@ -162,27 +164,6 @@ class SeriesList(Schema):
 
     items: list[SeriesItem]
     total: int
-
-
-class Credentials(BaseModel):
-    """What a login needs."""
-
-    username: str = Field(max_length=100)
-    password: str = Field(max_length=1000)
-
-
-class LoginAnswer(Schema):
-    """A token for the Authorization header: `Bearer TOKEN`."""
-
-    username: str
-    token: str
-    expires: str = Field(description="ISO 8601, UTC")
-
-
-class Me(Schema):
-    """Who a token stands for."""
-
-    username: str
 
 
 class NewUpload(BaseModel):
