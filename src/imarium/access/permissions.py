@@ -186,7 +186,7 @@ class Permissions:
     def check_pack(self, actor: Actor, collection: int | None) -> bool:
         """Return if the actor may read a pack with series of this collection; whether everybody may.
 
-        None is for a pack that was replaced before the catalog noted whose it is: administrators alone read it.
+        None is for a pack that was replaced before the catalog noted whose it is: for administrators alone.
         Raises as `check`.
         """
         if collection is None:

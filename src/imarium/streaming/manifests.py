@@ -30,8 +30,8 @@ class Manifests:
         """All rows of a selection as they are at this moment, ready to be written; memory is bounded.
 
         `within` are the collections that may be read; None: all. Raises NotFoundError if the selection's
-        collection does not exist or may not be read, and IntegrityError where the store lacks what the catalog
-        knows.
+        collection does not exist or may not be read, and IntegrityError where the store lacks what the
+        catalog knows.
         """
         from imarium.manifest import Draft  # noqa: PLC0415 - pyarrow takes long to load, few commands need it
 
