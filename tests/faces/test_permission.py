@@ -190,6 +190,8 @@ TABLE: dict[str, tuple[tuple[int, ...], Any, dict[str, Any]]] = {
         without_waits,
         {"json": CREDENTIALS, "headers": {"Imarium-Request": "1"}},
     ),
+    "GET /oidc/login": (everybody(404), None, {}),  # no provider is set
+    "GET /oidc/callback": (everybody(404), None, {}),
     "POST /registrations": (everybody(202), without_waits, {"json": CREDENTIALS}),
     "POST /logout": (known(204), login_to_end, {}),
     "GET /me": (known(200), None, {}),

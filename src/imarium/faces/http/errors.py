@@ -21,6 +21,7 @@ from imarium.errors import (
     RefusedFileError,
     StorageError,
     TooManyAttemptsError,
+    TransportError,
 )
 
 log = logging.getLogger("imarium.http")
@@ -33,6 +34,7 @@ STATUS: tuple[tuple[type[ImariumError], int], ...] = (
     (InvalidRequestError, 400),
     (RefusedFileError, 422),
     (StorageError, 507),
+    (TransportError, 502),
     (IntegrityError, 500),
     (ImariumError, 500),
 )
