@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imarium.access import Accounts, Permissions, site_secret
 from imarium.access.agreements import Agreements
+from imarium.access.oidc import SignIn
 from imarium.access.requests import Requests
 from imarium.access.roles import Roles
 from imarium.catalog import Catalog
@@ -23,7 +24,8 @@ _STALE_SECONDS = 24 * 3600.0
 
 class Archive:
     """What a face needs, over the same home: `catalog`, `ingest`, `streaming` and `manifests`; and of people
-    `accounts`, `permissions`, `roles`, `agreements` and `requests`."""
+    `accounts`, `permissions`, `roles`, `agreements`, `requests` and, where a provider logs people in,
+    `sign_in`."""
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -43,6 +45,8 @@ class Archive:
         self.roles = Roles(self.catalog)
         self.agreements = Agreements(self.catalog)
         self.requests = Requests(self.catalog)
+        oidc = settings.oidc
+        self.sign_in = None if oidc is None else SignIn(oidc, self.catalog, self.accounts)
         self.ingest = Ingest(settings, self.catalog, store, secret)
         self.streaming = Streaming(settings, self.catalog, store)
         self.manifests = Manifests(settings, self.catalog, store)

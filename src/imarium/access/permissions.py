@@ -186,8 +186,8 @@ class Permissions:
     def check_pack(self, actor: Actor, collection: int | None) -> bool:
         """Return if the actor may read a pack with series of this collection; whether everybody may.
 
-        None is for a pack that was replaced before the catalog noted whose it is: administrators alone read
-        it. Raises as `check`.
+        None is for a pack that was replaced before the catalog noted whose it is: for administrators alone.
+        Raises as `check`.
         """
         if collection is None:
             if not self._may_at_all(actor, Action.ADMINISTER):

@@ -133,8 +133,10 @@ async def gate(request: Request, archive: ArchiveDep, actor: CallerDep) -> None:
     """What every route of the API depends on. Raises AuthenticationError."""
     if actor.is_known:
         return
-    path: str = request.scope["route"].path
-    route = f"{request.method} {path.removeprefix(PREFIX)}"
+    path = str(request.scope["route"].path).removeprefix(PREFIX)
+    if PREFIX + path.format_map(request.path_params) != request.scope["path"]:
+        raise AuthenticationError(NEEDED)  # a router within a router, whose routes have names of their own
+    route = f"{request.method} {path}"
     if route in OPEN:
         return
     if route in READING:

@@ -22,6 +22,7 @@ from imarium.errors import (
     RefusedFileError,
     StorageError,
     TooManyAttemptsError,
+    TransportError,
 )
 
 log = logging.getLogger("imarium.http")
@@ -34,6 +35,7 @@ STATUS: tuple[tuple[type[ImariumError], int], ...] = (
     (InvalidRequestError, 400),
     (RefusedFileError, 422),
     (StorageError, 507),
+    (TransportError, 502),
     (IntegrityError, 500),
     (ImariumError, 500),
 )
