@@ -1,6 +1,6 @@
 """Does training on streamed levels cost accuracy? The same small network on the same pictures, come by in
-four ways: whole files over HTTP made small by linear interpolation (with antialiasing, which is the reference,
-and without), and streamed (`StreamingDataset(size=...)`, and the level nearest to the size).
+four ways: whole files over HTTP made small by linear interpolation (with antialiasing, which is the
+reference, and without), and streamed (`StreamingDataset(size=...)`, and the level nearest to the size).
 
 The pictures are those of COVID-CT's lists for training and validation. Network, first weights, order, what is
 drawn to augment, and epochs are the same for one seed in every arm; no epoch and no setting is chosen by what
@@ -247,15 +247,16 @@ def measured(data: Path, folder: Path, arguments: argparse.Namespace) -> Results
         equal = source.check_pixels()
         print(f"at full resolution {equal} of {len(pictures)} pictures are equal to the last bit")
         for size in arguments.sizes:
-            for arm, tensors, reading in read_all(source, size, 1 if arguments.smoke else 3):
-                reference = tensors if arm == REFERENCE else reference
-                if arm == ENOUGH:
-                    source.check_resampled(tensors, reference, size)
+            reads = read_all(source, size, 1 if arguments.smoke else 3)
+            reference = reads[REFERENCE][0]
+            source.check_resampled(reads[ENOUGH][0], reference, size)
+            for arm, (tensors, reading) in reads.items():
                 alike, same = likeness(tensors, reference)
                 assert alike > _FOUND_ALIKE, f"{arm} has another picture than the reference"
                 readings[size, arm] = reading, alike, same
                 held[size, arm] = folder / f"{size}-{ARMS.index(arm)}.pt"
-                torch.save([(part.images, part.labels) for part in parts(pictures, tensors)], held[size, arm])
+                split = [(part.images, part.labels) for part in parts(pictures, tensors)]
+                torch.save(split, held[size, arm])
     if missing := shaped.available():
         print(f"SKIPPED the slow line: {missing}", file=sys.stderr)
     else:

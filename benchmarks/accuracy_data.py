@@ -161,7 +161,7 @@ def files(pictures: Sequence[Picture], *, antialias: bool) -> Way:
 
 
 def decoded(content: bytes) -> torch.Tensor:
-    """(1, rows, columns) grey of a file, from 0 to 255; made of colours as the data set does, without alpha."""
+    """(1, rows, columns) grey of a file, from 0 to 255; of colours as the data set makes it, no alpha."""
     values = np.asarray(Image.open(io.BytesIO(content)))
     grey = values if values.ndim == 2 else values[..., :3] @ _LUMA
     return torch.from_numpy(grey.astype(np.float32)).unsqueeze(0)
