@@ -214,7 +214,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="small, short, and with generated pictures")
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 112, 56], metavar="N")
     parser.add_argument("--seeds", type=int, default=8, metavar="N", help="networks an arm (8)")
-    parser.add_argument("--epochs", type=int, default=30, metavar="N", help="(30)")
+    parser.add_argument("--epochs", type=int, default=20, metavar="N", help="(20)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="everything measured, seed by seed")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables, as Markdown")
     found = parser.parse_args()
@@ -268,7 +268,10 @@ def measured(data: Path, folder: Path, arguments: argparse.Namespace) -> Results
     assert np.array_equal(again, found[first][0][0]), "the same seed gave another network"
     val = [picture for picture in pictures if picture.split == "val"]
     return Results(
-        [Arm(*key, *reading, *found[key]) for key, reading in readings.items()],
+        [
+            Arm(size, name, reading, alike, same, *found[size, name])
+            for (size, name), (reading, alike, same) in readings.items()
+        ],
         np.array([picture.label for picture in val], np.float64),
         [picture.patient for picture in val],
     )

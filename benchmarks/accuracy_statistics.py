@@ -67,7 +67,7 @@ class Bootstrap:
         weights = np.zeros((draws, len(labels)))
         for label in (0, 1):
             places = np.flatnonzero((labels > 0.5) == bool(label))
-            names, group = np.unique([patients[place] for place in places], return_inverse=True)
+            names, group = np.unique([patients[int(place)] for place in places], return_inverse=True)
             drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
             weights[:, places] = drawn[:, group]
         return cls(labels, weights)

@@ -51,7 +51,8 @@ def augmented(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     )
     moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     gain = 1 + contrast * _CONTRAST
-    return moved * gain[:, None, None, None] + (brightness * _BRIGHTNESS)[:, None, None, None]
+    made: torch.Tensor = moved * gain[:, None, None, None] + (brightness * _BRIGHTNESS)[:, None, None, None]
+    return made
 
 
 def trained(train: Pictures, seed: int, epochs: int) -> nn.Module:
@@ -65,14 +66,15 @@ def trained(train: Pictures, seed: int, epochs: int) -> nn.Module:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps, pct_start=0.2)
     model.train()
     for _ in range(epochs):
-        for chosen in torch.randperm(len(images), generator=random).split(BATCH):
+        for chosen in torch.randperm(len(images), generator=random).split(BATCH):  # type: ignore[no-untyped-call]
             batch = augmented(images[chosen], random)
             loss = functional.binary_cross_entropy_with_logits(model(batch).squeeze(1), labels[chosen])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-    return model.eval()
+    model.eval()
+    return model
 
 
 @torch.inference_mode()
