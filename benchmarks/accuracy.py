@@ -53,7 +53,8 @@ _HERE = Path(__file__).parent
 DATA = Path(os.environ.get("IMARIUM_TEST_DATA", _HERE.parent.parent / "shared" / "data")) / "covid-ct"
 PROCESSES = 2
 _FOUND_ALIKE = 0.8
-"""Pictures of the same thing correlate more, and those of different things seldom do."""
+"""Less correlation is a gross mistake, as a picture turned or cut elsewhere. Which picture is which is known
+at full resolution."""
 _JPEG_APART = 4.0
 """Grey levels between decoders."""
 _ROUNDING = 1e-2
@@ -86,7 +87,7 @@ class Source:
         return in_order(_way(arm, self.pictures)(url, None, size), keys, self.pictures)
 
     def check_pixels(self) -> int:
-        """At full resolution both servers have the same pictures; how many are equal to the last bit.
+        """At full resolution both servers have the same pictures; how many hold the same numbers.
 
         Raises AssertionError."""
         theirs = files(self.pictures, antialias=True)(self.plain, None, 0)
@@ -245,7 +246,7 @@ def measured(data: Path, folder: Path, arguments: argparse.Namespace) -> Results
     with serving(folder / "home") as url, files_served(data, "127.0.0.1") as plain:
         source = Source(pictures, [series[picture.path] for picture in pictures], url, plain)
         equal = source.check_pixels()
-        print(f"at full resolution {equal} of {len(pictures)} pictures are equal to the last bit")
+        print(f"at full resolution {equal} of {len(pictures)} pictures hold the same numbers")
         for size in arguments.sizes:
             reads = read_all(source, size, 1 if arguments.smoke else 3)
             reference = reads[REFERENCE][0]
