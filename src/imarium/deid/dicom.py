@@ -8,9 +8,9 @@ after the pixel data (padding, signatures, private groups) are left out.
 from __future__ import annotations
 
 import io
+import re
 import struct
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -25,6 +25,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
+from imarium.deid.cleaned import Cleaned
 from imarium.deid.codestreams import HEAD_BYTES, blanked
 from imarium.deid.dataset import DatasetCleaner, Subject
 from imarium.deid.decisions import Decisions
@@ -49,6 +50,7 @@ _DIRECTORY = "1.2.840.10008.1.3.10"
 _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _IMPLEMENTATION = UID("2.25.113853829480352011254911183206563281749")
 _CHUNK = 1 << 20
+_PLAIN_UID = re.compile(r"[0-9]{1,64}(?:\.[0-9]{1,64})*")
 _LONGITUDINAL = {Dates.REMOVE: "REMOVED", Dates.SHIFT: "MODIFIED", Dates.KEEP: "UNMODIFIED"}
 
 
@@ -72,25 +74,6 @@ class PixelCleaner(Protocol):
 
     def __call__(self, path: Path, header: Header, policy: Policy, identity: Identity) -> PixelOutcome:
         """Raises ImariumError for pixels that cannot be looked at."""
-
-
-@dataclass(slots=True)
-class Cleaned:
-    """A de-identified object that is ready to be written."""
-
-    name: tuple[str, ...]
-    """Folders and name of the copy, made of pseudonyms and new UIDs only."""
-    pieces: Callable[[], Iterator[bytes]]
-    """The bytes of the copy, in order; the source has to be there still."""
-    format: str
-    counts: Counter[tuple[str, str]]
-    """(attribute, what was done) to how often."""
-    subject: str = ""
-    original: str = ""
-    """The patient's identifier in the source, for the custodian's table; empty if there is none."""
-    uids: dict[str, str] = field(default_factory=dict)
-    """New UIDs of study, series and instance to the original ones, for the same table."""
-    review: tuple[str, ...] = ()
 
 
 class DicomCleaner:
@@ -162,14 +145,15 @@ class DicomCleaner:
         head = self._head(header, dataset, sop_class, pixels)
         self._check(head, work)
         new = {tag: self._new_uid(tag, uid) for tag, uid in uids.items()}
+        study, series, instance = (self._file_name(uid) for uid in new.values())
         return Cleaned(
-            (subject.pseudonym, *(new[tag] or "none" for tag in (_STUDY, _SERIES)), new[_SOP_INSTANCE] + ".dcm"),
+            (subject.pseudonym, study, series, f"{instance}.dcm"),
             lambda: _pieces(head, pixels),
             "dicom",
             work.counts,
             subject.pseudonym,
             number,
-            {new[tag]: uid for tag, uid in uids.items() if uid and new[tag] != uid},
+            {new[tag]: uids[tag] for tag in (_STUDY, _SERIES) if uids[tag] and new[tag] != uids[tag]},
             outcome.review,
         )
 
@@ -188,6 +172,9 @@ class DicomCleaner:
         override = self._decisions.override(tag)
         kept = "uids" in self._policy.retain if override is None else override.action.value == "keep"
         return uid if kept else self._substitutes.uid(uid)
+
+    def _file_name(self, uid: str) -> str:
+        return uid if _PLAIN_UID.fullmatch(uid) else self._substitutes.name(uid)
 
     def _stamp(self, dataset: Dataset, outcome: PixelOutcome) -> None:
         """Say what was done (PS3.15 E.1.1, PS3.3 C.12.1.1.1 and C.7.1.1)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 
 class Action(StrEnum):
@@ -133,7 +132,7 @@ class Policy:
     dates: DateRules = field(default_factory=DateRules)
     unlisted: Unlisted = Unlisted.CLEAN
     documents: Documents = Documents.REFUSE
-    attributes: Mapping[int, Override] = field(default_factory=lambda: MappingProxyType({}))
+    attributes: Mapping[int, Override] = field(default_factory=dict)
     """Tag to what the policy says of it, wherever it stands."""
     private: tuple[PrivateRule, ...] = ()
     text: TextRules = field(default_factory=TextRules)

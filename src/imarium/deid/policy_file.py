@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeVar
 
 import yaml
@@ -224,7 +223,7 @@ def _attributes(node: _Node) -> Mapping[int, Override]:
             if action is Action.REPLACE:
                 raise value.fail("write {replace: VALUE}")
             found[tag] = Override(action)
-    return MappingProxyType(found)
+    return found
 
 
 def _private(node: _Node) -> tuple[PrivateRule, ...]:
