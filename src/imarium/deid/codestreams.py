@@ -39,7 +39,9 @@ def _jpeg2000_payload(marker: int) -> int | None:
     return 4 if marker == 0x64 else None
 
 
-def _blank(head: bytes, position: int, payload: Callable[[int], int | None], last: tuple[int, ...]) -> bytes | None:
+def _blank(
+    head: bytes, position: int, payload: Callable[[int], int | None], last: tuple[int, ...]
+) -> bytes | None:
     out: bytearray | None = None
     while position + 4 <= len(head) and head[position] == 0xFF:
         marker = head[position + 1]

@@ -16,13 +16,14 @@ def item_action(item: Dataset, policy: Policy) -> Action:
     Items whose concept no table lists are cleaned: text loses what identifies, names of persons go, dates and
     UIDs follow the policy.
     """
-    row = content_items().get(_concept(item))
-    if row is None:
+    rows = content_items().get(_concept(item), ())
+    kind = str(item.get("ValueType") or "").strip()
+    own = tuple(row for row in rows if row.value_type == kind) or rows
+    columns = policy.columns()
+    kept = [any(column in row.options for column in columns) for row in own]
+    if all(kept):
         return Action.CLEAN
-    chosen = {row.options[column] for column in policy.columns() if column in row.options}
-    if chosen:
-        return Action.CLEAN
-    return Action.DUMMY if row.basic == "D" else Action.REMOVE
+    return Action.DUMMY if all(row.basic == "D" for row in own) else Action.REMOVE
 
 
 def _concept(item: Dataset) -> tuple[str, str]:

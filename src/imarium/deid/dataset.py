@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ CHARACTER_SET = 0x00080005
 _TRIAL_SUBJECT = 0x00120040
 _DOCUMENT = 0x00420011
 _CONTENT = 0x0040A730
+_TIME_ZONE = 0x00080201
+_OFFSET = re.compile(r"[+-]\d{4} ?")
 _SINGLE = frozenset({"LT", "ST", "UT", "UR"})
 """Text VRs in which a backslash is a character like others."""
 _SEARCHED_BYTES = 1 << 22
@@ -141,7 +144,10 @@ class DatasetCleaner:
         elif action is Action.EMPTY:
             self._set(dataset, tag, vr, Sequence() if vr == "SQ" else None, "emptied")
         elif action is Action.DUMMY:
-            self._set(dataset, tag, vr, dummy(vr) if vr != "UI" else self._remapped("dummy"), "replaced")
+            if vr == "UI":
+                self._uid(dataset, tag, keep=False)
+            else:
+                self._set(dataset, tag, vr, dummy(vr), "replaced")
         elif action is Action.REPLACE:
             override = self.decisions.override(tag)
             self._set(dataset, tag, vr, override.value if override else None, "replaced")
@@ -221,7 +227,7 @@ class DatasetCleaner:
     def _text(self, dataset: Dataset, tag: BaseTag, vr: str, *, keep: bool) -> None:
         raw = _raw(dataset, tag)
         plain = raw is not None and raw.isascii() and b"\x1b" not in raw
-        if keep and plain:
+        if keep and plain and tag != _TIME_ZONE:
             return
         value = raw.decode("ascii") if plain and raw is not None else _decoded(dataset, tag)
         if not plain:
@@ -232,10 +238,12 @@ class DatasetCleaner:
             parts = [str(one) for one in value]
         else:
             parts = [str(value if value is not None else "")]
-        if keep:
+        if tag == _TIME_ZONE:
+            cleaned = [part if _OFFSET.fullmatch(part) else "" for part in parts]
+        elif keep:
             cleaned = parts
         else:
-            technical = tag in TECHNICAL or tag.is_private
+            technical = tag in TECHNICAL
             cleaned = [self.cleaner.clean(part, technical=technical) for part in parts]
         if cleaned != parts or not plain:
             if vr in ("SH", "LO"):
@@ -280,9 +288,7 @@ class DatasetCleaner:
 
     # Sequences and private attributes
 
-    def _sequence(
-        self, dataset: Dataset, tag: BaseTag, action: Action, depth: int, *, strict: bool
-    ) -> None:
+    def _sequence(self, dataset: Dataset, tag: BaseTag, action: Action, depth: int, *, strict: bool) -> None:
         items = _decoded(dataset, tag)
         if not isinstance(items, Sequence):
             self._remove(dataset, tag)
@@ -297,8 +303,6 @@ class DatasetCleaner:
                     self._count(tag, "item removed")
                     continue
                 inner = inner or chosen is Action.DUMMY
-            if item.file_meta if hasattr(item, "file_meta") else None:
-                del item.file_meta
             self._dataset(item, depth + 1, strict=inner)
             kept.append(item)
         if len(kept) != len(items):

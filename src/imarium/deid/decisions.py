@@ -19,7 +19,7 @@ import imarium.formats.dicom.guard  # isort: skip  # noqa: F401 - before anythin
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from imarium.deid.policy import Action, Dates, Override, Policy, Unlisted
-from imarium.deid.standard import Attribute, attributes, beyond, iod_type
+from imarium.deid.standard import MODIFIED_DATES, Attribute, attributes, beyond, iod_type
 
 TEXT_VRS = frozenset({"LO", "SH", "ST", "LT", "UC", "UT"})
 DATE_VRS = frozenset({"DA", "DT", "TM"})
@@ -50,14 +50,15 @@ TECHNICAL = frozenset(
         "PulseSequenceName ReceiveCoilName ReconstructionMethod ScatterCorrectionMethod "
         "AttenuationCorrectionMethod SegmentLabel SequenceName SoftwareVersions TransmitCoilName "
         "XRayTubeCurrent ChannelLabel StackID UnitName CollimatorGridName RandomsCorrectionMethod "
-        "FrameLabel DimensionDescriptionLabel TrackingID EnergyWindowName LossyImageCompressionMethod"
+        "RescaleType ModalityLUTType Radiopharmaceutical RadiopharmaceuticalRoute ContrastBolusRoute "
+        "FrameLabel DimensionDescriptionLabel EnergyWindowName LossyImageCompressionMethod"
     ).split()
     if (tag := tag_for_keyword(keyword)) is not None
 )
 """Text that pixels need to be understood: searched for what the object names, but not for patterns, and kept
 where unlisted text is removed."""
 
-_CLASSES = ("ClassUID", "SchemeUID", "SyntaxUID", "ContextUID", "ResourceUID", "SyntaxesUID", "GroupUID")
+_CLASSES = ("ClassUID", "SchemeUID", "SyntaxUID", "ContextUID", "ResourceUID")
 
 
 class Decisions:
@@ -116,6 +117,8 @@ class Decisions:
 
     def _listed(self, row: Attribute, tag: int, vr: str, sop_class: str) -> Action:
         chosen = {row.options[column] for column in self._columns if column in row.options}
+        if vr in DATE_VRS and MODIFIED_DATES in self._columns and MODIFIED_DATES in row.options:
+            return Action.CLEAN  # a date that device identity keeps would tell by how much all others moved
         if "K" in chosen:
             return Action.KEEP
         if "C" in chosen:

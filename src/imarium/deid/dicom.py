@@ -189,7 +189,7 @@ class DicomCleaner:
             code.CodeValue, code.CodeMeaning = METHOD_CODES[method]
             code.CodingSchemeDesignator = "DCM"
             codes.append(code)
-        dataset.PatientIdentityRemoved = "YES"
+        dataset.PatientIdentityRemoved = "NO" if self._policy.names_patients else "YES"
         dataset.DeidentificationMethod = [f"Imarium {VERSION}"[:64], f"policy {self._policy.name}"[:64]]
         dataset.DeidentificationMethodCodeSequence = codes
         dataset.LongitudinalTemporalInformationModified = _LONGITUDINAL[self._policy.dates.mode]

@@ -20,7 +20,9 @@ PATIENT_NAME, PATIENT_ID, BIRTH_DATE = 0x00100010, 0x00100020, 0x00100030
 MAXIMUM_VALUES = 2000
 """Harvested values of one object; what lies beyond is still removed where its attribute says so."""
 
-_ADDRESS_LIKE = re.compile(r"Address|Institution|Organization|Location|Residence|Coordinating|Site Name|Site ID")
+_ADDRESS_LIKE = re.compile(
+    r"Address|Institution|Organization|Location|Residence|Coordinating|Site Name|Site ID"
+)
 _NOT_IDENTITY = re.compile(
     r"Date|Time|Sex|Age|Size|Weight|Status|Pregnan|Smoking|Description|Reason|Comments|State|Sequence|Allerg|"
     r"Label|Species|Breed|Diagnos|History|Version|Religi|Ethnic|Selector|Text|Region|Needs|Acquired|Software|"

@@ -49,7 +49,7 @@ _NUMBERS = (
     r"(?:"
     r"(?<!\w)\d{3}-\d{2}-\d{4}(?!\w)"
     r"|(?<![\w.])[a-z]{0,4}[-_]?\d{6,}(?:[-_]\d{1,})?(?![\w])"
-    r"|\b(?:mrn|pid|patient ?id|acc(?:ession)?|ssn|case|visit)[ .:#=-]{1,3}[\w-]{2,32}"
+    r"|\b(?:mrn|pid|patient ?id|acc(?:ession)?|ssn|case|visit)[ .:#=-]{1,3}[\w-]{0,16}\d[\w-]{0,16}"
     r")"
 )
 

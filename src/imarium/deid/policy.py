@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
+_NAMING = frozenset({0x00100010, 0x00100020, 0x00100030, 0x00101000, 0x00101001, 0x00101040, 0x00102154})
+"""Name, ID, date of birth, other IDs and names, address, telephone numbers."""
+
+
 class Action(StrEnum):
     """What is done to an attribute. The first six are those of PS3.15 Table E.1-1a."""
 
@@ -140,6 +144,13 @@ class Policy:
     prefix: str = "S-"
     """Start of pseudonyms."""
 
+    @property
+    def names_patients(self) -> bool:
+        """Whether the policy keeps something that names the patient, which no option of the standard does."""
+        return any(
+            override.action is Action.KEEP and tag in _NAMING for tag, override in self.attributes.items()
+        )
+
     def columns(self) -> tuple[str, ...]:
         """Columns of Table E.1-1 that are in force."""
         names = [f"retain_{name.replace('-', '_')}" for name in sorted(self.retain)]
@@ -152,7 +163,9 @@ class Policy:
 
     def methods(self) -> tuple[str, ...]:
         """Keys of `standard.METHOD_CODES` for what the policy does to every object, pixels apart."""
-        names = ["basic", *(f"clean-{name}" for name in sorted(self.clean))]
+        names = [f"clean-{name}" for name in sorted(self.clean)]
+        if not self.names_patients:
+            names.insert(0, "basic")
         if self.dates.mode is not Dates.REMOVE:
             names.append("full-dates" if self.dates.mode is Dates.KEEP else "modified-dates")
         return (*names, *(f"retain-{name}" for name in sorted(self.retain)))

@@ -149,7 +149,7 @@ class _Node:
 
 
 def _nearest(text: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(text, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(text, [str(name) for name in known], n=1, cutoff=0.5)
     return f"; is it {near[0]!r}?" if near else ""
 
 
@@ -192,14 +192,15 @@ def _tag(node: _Node) -> int:
         tag = int(match[1] + match[2], 16)
         if tag >> 16 & 1:
             raise node.fail("private attributes are named under `private`, with their creator")
-        if tag >> 16 == 2:
-            raise node.fail("file meta information is always written anew")
-        return tag
-    tag_of_keyword = tag_for_keyword(text)
-    if tag_of_keyword is None:
+    else:
+        named = tag_for_keyword(text)
+        tag = -1 if named is None else named
+    if tag >> 16 == 2:
+        raise node.fail("file meta information is always written anew")
+    if tag < 0:
         keywords = (entry[4] for entry in DicomDictionary.values())
         raise node.fail(f"DICOM has no attribute {text!r}{_nearest(text, keywords)}")
-    return tag_of_keyword
+    return tag
 
 
 _ALWAYS = {0x00080016: "SOP Class UID", 0x00080005: "Specific Character Set"}

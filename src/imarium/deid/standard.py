@@ -121,14 +121,16 @@ def attributes() -> Mapping[str, Attribute]:
 
 
 @cache
-def content_items() -> Mapping[tuple[str, str], ContentItem]:
-    """Table E.3.4-1: (coding scheme designator, code value) of the concept name to its row."""
-    rows = {
-        (row["scheme"], row["code"]): ContentItem(
-            row["meaning"], row["value_type"], row["basic"], _options(row, "retain_uids")
-        )
-        for row in _rows("e3-4-1.csv")
-    }
+def content_items() -> Mapping[tuple[str, str], tuple[ContentItem, ...]]:
+    """Table E.3.4-1: (coding scheme designator, code value) of the concept name to its rows.
+
+    There are several where the concept names items of different value types.
+    """
+    rows: dict[tuple[str, str], tuple[ContentItem, ...]] = {}
+    for row in _rows("e3-4-1.csv"):
+        item = ContentItem(row["meaning"], row["value_type"], row["basic"], _options(row, "retain_uids"))
+        key = (row["scheme"], row["code"])
+        rows[key] = (*rows.get(key, ()), item)
     return MappingProxyType(rows)
 
 

@@ -133,7 +133,12 @@ def _add_phrase(phrase: str, anywhere: set[str], alone: set[str]) -> None:
         (anywhere if len(parts) > 1 or _cjk(phrase) else alone).add(joined)
     for part in parts:
         digits = any(character.isdigit() for character in part)
-        if len(part) >= 5 and part not in _COMMON and part not in _TECHNICAL and not (digits and len(part) < 6):
+        if (
+            len(part) >= 5
+            and part not in _COMMON
+            and part not in _TECHNICAL
+            and not (digits and len(part) < 6)
+        ):
             alone.add(re.escape(part))
 
 

@@ -56,9 +56,7 @@ class OtherFiles:
     def _cleaned(self, path: Path, name: str, result: Rewritten) -> Cleaned:
         folder = self._substitutes.name(str(path.resolve().parent))
         counts = Counter({(attribute, "removed"): count for attribute, count in result.removed.items()})
-        return Cleaned(
-            ("files", folder, self._stand_in(path) + result.suffix), result.pieces, name, counts
-        )
+        return Cleaned(("files", folder, self._stand_in(path) + result.suffix), result.pieces, name, counts)
 
     def _stand_in(self, path: Path) -> str:
         suffix = _suffix(path)
@@ -71,5 +69,18 @@ def _suffix(path: Path) -> str:
     for suffix in (".img.gz", ".raw.gz", ".hdr.gz", ".nii.gz", ".zraw", ".raw", ".img"):
         if name.endswith(suffix):
             return path.name[-len(suffix) :]
-    known = (".nii", ".hdr", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".nrrd", ".nhdr", ".mha", ".mhd")
+    known = (
+        ".nii",
+        ".hdr",
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".tif",
+        ".tiff",
+        ".svs",
+        ".nrrd",
+        ".nhdr",
+        ".mha",
+        ".mhd",
+    )
     return path.suffix if path.suffix.lower() in (*known, ".npy") else ""

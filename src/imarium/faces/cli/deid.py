@@ -102,7 +102,11 @@ def run_command(
                 links.add("subject", {outcome.subject: outcome.original})
                 links.add("uid", outcome.uids)
             _show(
-                as_json, path=str(outcome.path), status=outcome.status, copy=outcome.name, reason=_why(outcome)
+                as_json,
+                path=str(outcome.path),
+                status=outcome.status,
+                copy=outcome.name,
+                reason=_why(outcome),
             )
             advance()
     for path in report or []:
