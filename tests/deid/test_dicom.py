@@ -2,15 +2,16 @@
 
 import io
 import struct
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from imagecodecs import jpeg2k_decode, jpeg2k_encode, jpeg8_decode, jpeg8_encode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from imagecodecs import jpeg2k_decode, jpeg2k_encode, jpeg8_decode, jpeg8_encode
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
@@ -23,8 +24,10 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from imarium.deid.dicom import DicomCleaner, PixelOutcome
+from imarium.deid._words import words
+from imarium.deid.dicom import DicomCleaner
 from imarium.deid.keys import Substitutes, subkeys
+from imarium.deid.pixel_source import PixelOutcome
 from imarium.deid.policy import (
     Action,
     DateRules,
@@ -50,7 +53,7 @@ from imarium.testing.identifiers import CHARACTER_SETS, kept_on_purpose, planted
 KEYS = subkeys(b"k" * 32, "")
 PIXELS = np.arange(64, dtype=np.uint16).reshape(8, 8)
 
-RESEARCH = """
+RESEARCH = words("""
     SOPClassUID Modality Manufacturer ManufacturerModelName SoftwareVersions ImageType BodyPartExamined
     PatientPosition SliceThickness SpacingBetweenSlices KVP XRayTubeCurrent Exposure ExposureTime
     ConvolutionKernel FilterType GantryDetectorTilt TableHeight RotationDirection ReconstructionDiameter
@@ -61,10 +64,10 @@ RESEARCH = """
     SamplesPerPixel PhotometricInterpretation Rows Columns PixelSpacing BitsAllocated BitsStored HighBit
     PixelRepresentation WindowCenter WindowWidth RescaleIntercept RescaleSlope RescaleType
     RadionuclideTotalDose RadionuclideHalfLife Units DecayFactor FrameReferenceTime ActualFrameDuration
-""".split()
+""")
 """Kept under every policy."""
 
-CHARACTERISTICS = "PatientSex PatientAge PatientSize PatientWeight".split()
+CHARACTERISTICS = words("PatientSex PatientAge PatientSize PatientWeight")
 
 
 def cleaner(policy: Policy, pixels=None) -> DicomCleaner:
@@ -294,7 +297,7 @@ def test_encapsulated_documents(tmp_path):
 
 
 def test_structured_content(tmp_path):
-    data, planter = planted_file(3)
+    data, _ = planted_file(3)
     cleaned, _, _ = clean(without_pixels("research-longitudinal"), data, tmp_path)
     texts = [item.get("TextValue") for item in cleaned.ContentSequence]
     assert "[removed]" in texts[0]
@@ -384,10 +387,8 @@ def test_damaged_files_are_cleaned_or_refused(tmp_path, place, junk):
     start = 140 + place * (len(data) - 200) // 1500
     path = tmp_path / "damaged.dcm"
     path.write_bytes(data[:start] + junk + data[start + len(junk) :])
-    try:
+    with suppress(RefusedFileError):
         b"".join(cleaner(without_pixels("research-longitudinal")).clean(path).pieces())
-    except RefusedFileError:
-        pass
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

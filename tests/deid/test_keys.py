@@ -41,7 +41,7 @@ def test_subkeys_differ_by_purpose_and_collection():
     keys = [subkeys(KEY, name) for name in ("", "c", "d")] + [subkeys(b"l" * 32, "c")]
     all_of_them = [getattr(one, name) for one in keys for name in one.__slots__]
     assert len(set(all_of_them)) == len(all_of_them)
-    assert "k" * 8 not in repr(keys) and keys[0].uid.hex()[:8] not in repr(keys)
+    assert repr(keys[0]) == "Subkeys()", "keys do not get into logs"
 
 
 @given(st.text(alphabet="0123456789.", min_size=1, max_size=64))

@@ -254,7 +254,8 @@ class DatasetCleaner:
                 self._count(tag, "cleaned")
 
     def _bytes(self, dataset: Dataset, tag: BaseTag, *, keep: bool) -> None:
-        value = dataset.get_item(tag).value  # type: ignore[union-attr]
+        element = dataset.get_item(tag)
+        value = element.value if element is not None else b""
         searched = isinstance(value, bytes) and len(value) <= _SEARCHED_BYTES
         if not keep or (searched and self.cleaner.in_bytes(value)):
             self._remove(dataset, tag)
@@ -275,9 +276,8 @@ class DatasetCleaner:
                 self._remove(dataset, tag)
             return
         text = raw.decode("latin-1") if raw is not None else str(_decoded(dataset, tag) or "")
-        if vr == "CS" and self.cleaner.identifies(text):
-            self._set(dataset, tag, vr, None, "emptied")
-        elif vr in ("DS", "IS") and text.strip(" \0+-").lstrip("0") in self.identifiers:
+        number = text.strip(" \0+-").lstrip("0")
+        if self.cleaner.identifies(text) if vr == "CS" else number in self.identifiers:
             self._set(dataset, tag, vr, None, "emptied")
 
     def _age(self, dataset: Dataset, tag: BaseTag) -> None:

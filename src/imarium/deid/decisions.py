@@ -18,6 +18,7 @@ import imarium.formats.dicom.guard  # isort: skip  # noqa: F401 - before anythin
 
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
+from imarium.deid._words import words
 from imarium.deid.policy import Action, Dates, Override, Policy, Unlisted
 from imarium.deid.standard import MODIFIED_DATES, Attribute, attributes, beyond, iod_type
 
@@ -42,7 +43,7 @@ OVERLAY_DATA, CURVE_DATA = 0x60003000, 0x50003000
 
 TECHNICAL = frozenset(
     tag
-    for keyword in (
+    for keyword in words(
         "AcquisitionContrast AlgorithmName AlgorithmVersion CodeMeaning CodeValue CodingSchemeDesignator "
         "CodingSchemeVersion LongCodeValue ContextIdentifier MappingResource ConvolutionKernel "
         "DetectorManufacturerName DetectorManufacturerModelName FilterType GeneratorType "
@@ -52,7 +53,7 @@ TECHNICAL = frozenset(
         "XRayTubeCurrent ChannelLabel StackID UnitName CollimatorGridName RandomsCorrectionMethod "
         "RescaleType ModalityLUTType Radiopharmaceutical RadiopharmaceuticalRoute ContrastBolusRoute "
         "FrameLabel DimensionDescriptionLabel EnergyWindowName LossyImageCompressionMethod"
-    ).split()
+    )
     if (tag := tag_for_keyword(keyword)) is not None
 )
 """Text that pixels need to be understood: searched for what the object names, but not for patterns, and kept

@@ -10,8 +10,8 @@ from functools import cache
 import imarium.formats.dicom.guard  # isort: skip  # noqa: F401 - before anything that imports pydicom
 
 from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 from imarium.deid.standard import attributes, beyond
@@ -125,8 +125,8 @@ def _walk(dataset: Dataset, kept: frozenset[int], kinds: dict[int, str], found: 
 
 
 def _texts(value: object) -> Iterator[str]:
-    values = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]
-    for one in values:  # type: ignore[union-attr]
+    values = value if isinstance(value, (list, tuple, MultiValue)) else [value]
+    for one in values:
         if isinstance(one, bytes):
             one = one.decode("latin-1")
         text = str(one).strip(" \0") if one is not None else ""
@@ -156,8 +156,3 @@ def subject_of(dataset: Dataset) -> tuple[str, str]:
     if name:
         return f"name {name.casefold()} {birth}", f"{name} {birth}".strip()
     return f"study {first_text(dataset, 0x0020000D)}", ""
-
-
-def is_raw(element: object) -> bool:
-    """Whether pydicom has not decoded the element yet."""
-    return isinstance(element, RawDataElement)

@@ -1,7 +1,7 @@
 """Patterns of text that identifies whoever it is about: dates, phone numbers, addresses of the net, numbers.
 
-They are matched against folded text (small letters, no accents), in time linear in it: repetitions are bounded
-and not nested.
+They are matched against folded text (small letters, no accents), in time linear in it: repetitions are
+bounded and not nested.
 """
 
 from __future__ import annotations

@@ -18,9 +18,10 @@ from typing import TypeVar
 from blake3 import blake3
 
 from imarium.deid.cleaned import Cleaned
-from imarium.deid.dicom import DicomCleaner, PixelCleaner
+from imarium.deid.dicom import DicomCleaner
 from imarium.deid.files import OtherFiles
 from imarium.deid.keys import Substitutes, subkeys
+from imarium.deid.pixel_source import PixelCleaner
 from imarium.deid.policy import Policy
 from imarium.errors import (
     CorruptFileError,

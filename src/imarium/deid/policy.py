@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-
 _NAMING = frozenset({0x00100010, 0x00100020, 0x00100030, 0x00101000, 0x00101001, 0x00101040, 0x00102154})
 """Name, ID, date of birth, other IDs and names, address, telephone numbers."""
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
 import imarium.formats.dicom.guard  # isort: skip  # noqa: F401 - before anything that imports pydicom
 
-from pydicom.datadict import DicomDictionary, tag_for_keyword
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import tag_for_keyword
 
 from imarium.deid.patterns import PATTERNS
 from imarium.deid.policy import (
@@ -75,13 +76,11 @@ def parse(data: bytes | str) -> Policy:
     try:
         for event in yaml.parse(data, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise PolicyError("anchors are not used in policies", event.start_mark.line + 1)
+                raise PolicyError("anchors are not used in policies", _line(event.start_mark))
         node = yaml.compose(data, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise PolicyError(
-            f"this is no YAML: {error.problem or error.context}", mark.line + 1 if mark else None
-        ) from error
+        raise PolicyError(f"this is no YAML: {error.problem or error.context}", _line(mark)) from error
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError, ValueError) as error:
         raise PolicyError("this is no YAML that can be read") from error
     if node is None:
@@ -97,7 +96,7 @@ class _Node:
     what: str
 
     def fail(self, message: str) -> PolicyError:
-        return PolicyError(message, self.node.start_mark.line + 1)
+        return PolicyError(message, _line(self.node.start_mark))
 
     def mapping(self, known: Iterable[str] = ()) -> dict[str, tuple[_Node, _Node]]:
         """Key to (node of the key, node of the value); unknown and repeated keys are refused."""
@@ -148,6 +147,10 @@ class _Node:
         return tuple(chosen)
 
 
+def _line(mark: Any) -> int | None:
+    return None if mark is None else int(mark.line) + 1
+
+
 def _nearest(text: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(text, [str(name) for name in known], n=1, cutoff=0.5)
     return f"; is it {near[0]!r}?" if near else ""
@@ -157,7 +160,8 @@ def _policy(root: _Node) -> Policy:
     parts = root.mapping(_PARTS)
     if "name" not in parts:
         raise root.fail("a policy has a name")
-    return Policy(**{_FIELDS.get(key, key): _PARTS[key](value) for key, (_, value) in parts.items()})
+    given: dict[str, Any] = {_FIELDS.get(key, key): _PARTS[key](value) for key, (_, value) in parts.items()}
+    return Policy(**given)
 
 
 def _name(node: _Node) -> str:
@@ -248,7 +252,7 @@ def _private(node: _Node) -> tuple[PrivateRule, ...]:
 
 def _text(node: _Node) -> TextRules:
     parts = node.mapping(("replacement", "patterns", "words"))
-    given: dict[str, object] = {}
+    given: dict[str, Any] = {}
     if "replacement" in parts:
         value = parts["replacement"][1]
         given["replacement"] = value.text()
@@ -259,9 +263,9 @@ def _text(node: _Node) -> TextRules:
     if "words" in parts:
         words = parts["words"][1]
         given["words"] = tuple(item.text().strip() for item in words.items())
-        if any(len(word) < 2 for word in given["words"]):  # type: ignore[attr-defined]
+        if any(len(word) < 2 for word in given["words"]):
             raise words.fail("words have two letters or more")
-    return TextRules(**given)  # type: ignore[arg-type]
+    return TextRules(**given)
 
 
 def _pixels(node: _Node) -> PixelRules:

@@ -10,7 +10,7 @@ import html
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,8 +115,8 @@ class Report:
             ]
             parts += ["<h2>Refused</h2>", _table(("reason", "files", "numbers of the first"), rows)]
         if self.review:
-            rows = [(name, "; ".join(reasons)) for _, name, reasons in self.review]
-            parts += ["<h2>To be looked at</h2>", _table(("copy", "why"), rows)]
+            looks = [(name, "; ".join(reasons)) for _, name, reasons in self.review]
+            parts += ["<h2>To be looked at</h2>", _table(("copy", "why"), looks)]
         return "\n".join(parts) + "\n"
 
 
@@ -127,7 +127,7 @@ def check_names(paths: list[Path]) -> None:
             raise InvalidRequestError(f"a report is named .json, .csv or .html, not {path.name!r}")
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     cells = ["<table><tr>", *(f"<th>{html.escape(head)}" for head in heads)]
     for row in rows:
         cells.append("<tr>")

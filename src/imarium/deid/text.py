@@ -11,27 +11,31 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
+from imarium.deid._words import words
 from imarium.deid.identity import Identity
 from imarium.deid.patterns import MONTHS, PATTERNS
 from imarium.deid.policy import TextRules
 
-_TITLES = frozenset(
+_TITLES = words(
     "dr prof md phd mr mrs ms miss sir med dipl ing jun jr sr von van der den de del della di da la le el al "
-    "bin ibn and und et the of zu zur mit".split()
+    "bin ibn and und et the of zu zur mit"
 )
-_COMMON = frozenset(
+_COMMON = words(
     "hospital hospitals university clinic clinics clinical center centre medical medicine health healthcare "
     "institute institution department radiology imaging general regional national memorial klinikum klinik "
     "krankenhaus universitatsklinikum uniklinik hopital hospitalier centro street strasse avenue road north "
-    "south east west saint sankt city state county united states scanner suite floor building house room main "
-    "diagnostic diagnostics research foundation trust school college children childrens service services "
-    "cancer heart brain chest spine women care group associates surgery emergency ward unit".split()
+    "south east west saint sankt city state county united states scanner suite floor building house room "
+    "main diagnostic diagnostics research foundation trust school college children childrens "
+    "service services "
+    "cancer heart brain chest spine women care group associates surgery emergency ward unit"
 )
-_TECHNICAL = frozenset(
-    "original primary secondary derived axial sagittal coronal localizer head neck chest abdomen pelvis spine "
-    "brain body breast heart other none norm projection image volume mixed reformatted average minip maxip "
-    "standard left right prone supine phantom test tomo scout".split()
+_TECHNICAL = words(
+    "original primary secondary derived axial sagittal coronal localizer head neck chest abdomen pelvis "
+    "spine brain body breast heart other none norm projection image volume mixed reformatted "
+    "average minip maxip "
+    "standard left right prone supine phantom test tomo scout"
 )
 """Words that coded attributes need, though someone may bear them as a name."""
 
@@ -77,7 +81,7 @@ class _Terms:
     """Of two letters: only in free text."""
 
 
-def _terms(identity: Identity, words: Iterable[str]) -> _Terms:
+def _terms(identity: Identity, chosen: Iterable[str]) -> _Terms:
     anywhere: set[str] = set()
     alone: set[str] = set()
     short: set[str] = set()
@@ -91,7 +95,7 @@ def _terms(identity: Identity, words: Iterable[str]) -> _Terms:
             _add_phrase(fold(variant)[0], anywhere, alone)
     for birth in identity.births:
         anywhere.update(_birth(birth))
-    alone.update(re.escape(fold(word)[0]) for word in words)
+    alone.update(re.escape(fold(word)[0]) for word in chosen)
     return _Terms(frozenset(anywhere), frozenset(alone), frozenset(short))
 
 
@@ -107,7 +111,7 @@ def _add_name(name: str, anywhere: set[str], alone: set[str], short: set[str]) -
             alone.add(re.escape(part))
         elif len(part) == 2:
             short.add(re.escape(part))
-    for one, other in zip(parts, parts[1:], strict=False):
+    for one, other in pairwise(parts):
         for pair in ((one, other), (other, one)):
             if sum(map(len, pair)) >= (2 if _cjk(one + other) else 5):
                 anywhere.add(re.escape(pair[0]) + _SEPARATORS + re.escape(pair[1]))
@@ -223,9 +227,9 @@ class Cleaner:
 def _compiled(anywhere: Iterable[str], alone: Iterable[str]) -> re.Pattern[str] | None:
     # Longer alternatives first, so that a name does not hide a longer one that starts alike.
     parts = sorted(anywhere, key=lambda part: (-len(part), part))
-    words = sorted(alone, key=lambda part: (-len(part), part))
-    if words:
-        parts.append(rf"(?<![^\W\d_])(?:{'|'.join(words)})(?![^\W\d_])")
+    standing = sorted(alone, key=lambda part: (-len(part), part))
+    if standing:
+        parts.append(rf"(?<![^\W\d_])(?:{'|'.join(standing)})(?![^\W\d_])")
     return re.compile("|".join(parts)) if parts else None
 
 

@@ -1,10 +1,10 @@
 """Plants identifiers in DICOM files, and looks for them in what a de-identification left.
 
-`plant` fills a data set with a made-up person: in every attribute of PS3.15 Table E.1-1 that can hold text, a
-date or a UID, in text attributes outside the table, in sequences, private blocks, overlays, curves and content
-items, several in one attribute, and in odd character sets. `plant_around` does so around the data set: preamble,
-file meta information, padding, bytes after the pixels. `search` looks for all of it in any bytes, without regard
-to case, accents, separators, encodings and ways to write a date.
+`Planter` fills a data set with a made-up person: in every attribute of PS3.15 Table E.1-1 that can hold text,
+a date or a UID, in text attributes outside the table, in sequences, private blocks, overlays, curves and
+content items, several in one attribute, and in odd character sets. `plant_around` does so around the data
+set: preamble and padding. `planted_file` does all of it. `search` looks for it in any bytes, without regard to
+case, accents, encodings and ways to write a date.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from random import Random
 import imarium.formats.dicom.guard  # isort: skip  # noqa: F401 - before anything that imports pydicom
 
 import numpy as np
-from pydicom.datadict import DicomDictionary, dictionary_VM, dictionary_VR, keyword_for_tag
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from imarium.deid.standard import attributes
 from imarium.testing.dicom_files import make_dataset
@@ -362,7 +363,7 @@ def planted_file(seed: int, character_set: str = "ascii") -> tuple[bytes, Plante
     )
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.SourceApplicationEntityTitle = planter.unique("file meta information")
-    meta.PrivateInformationCreatorUID = "1.2.826.0.1.3680043.9.88"
+    meta.PrivateInformationCreatorUID = UID("1.2.826.0.1.3680043.9.88")
     meta.PrivateInformation = planter.unique("file meta information").encode()
     dataset.file_meta = meta
     buffer = io.BytesIO()

@@ -1,7 +1,7 @@
 """De-identifies files that are not DICOM: headers lose their text, pixels keep their bytes.
 
-Such a file does not say who its patient is, so nothing in it can be told from what identifies: every text goes
-that is not needed to read the pixels. What no module here knows in full is refused.
+Such a file does not say who its patient is, so nothing in it can be told from what identifies: every text
+goes that is not needed to read the pixels. What no module here knows in full is refused.
 """
 
 from __future__ import annotations

@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+from imarium.deid._words import words
+
 _APERIO = re.compile(r"Aperio ")
 _APERIO_KEYS = frozenset({"AppMag", "MPP", "StripeWidth", "Left", "Top", "OriginalWidth", "OriginalHeight"})
 _NUMBER = re.compile(r"[0-9.eE+-]{1,24}\Z")
-_IMAGEJ_KEYS = frozenset(
-    "images channels slices frames hyperstack mode unit spacing loop min max finterval".split()
-)
+_IMAGEJ_KEYS = words("images channels slices frames hyperstack mode unit spacing loop min max finterval")
 _PLAIN = re.compile(r"[A-Za-z0-9.+\\-]{0,24}\Z")
 _SHAPED = re.compile(r'\{"shape": \[[\d, ]*\]\}\Z')
 _OME = "{http://www.openmicroscopy.org/Schemas/OME/"
 _OME_ELEMENTS = frozenset({"OME", "Image", "Pixels", "Channel", "TiffData", "Plane", "LightPath"})
-_OME_ATTRIBUTES = frozenset(
+_OME_ATTRIBUTES = words(
     "ID DimensionOrder Type SizeX SizeY SizeZ SizeC SizeT PhysicalSizeX PhysicalSizeY PhysicalSizeZ "
-    "PhysicalSizeXUnit PhysicalSizeYUnit PhysicalSizeZUnit TimeIncrement TimeIncrementUnit BigEndian Interleaved "
+    "PhysicalSizeXUnit PhysicalSizeYUnit PhysicalSizeZUnit TimeIncrement TimeIncrementUnit BigEndian "
+    "Interleaved "
     "SignificantBits SamplesPerPixel Color EmissionWavelength ExcitationWavelength EmissionWavelengthUnit "
-    "ExcitationWavelengthUnit IFD FirstZ FirstC FirstT PlaneCount TheZ TheC TheT DeltaT ExposureTime PositionX "
-    "PositionY PositionZ".split()
+    "ExcitationWavelengthUnit IFD FirstZ FirstC FirstT PlaneCount TheZ TheC TheT DeltaT ExposureTime "
+    "PositionX PositionY PositionZ"
 )
 _OME_VALUE = re.compile(r"[A-Za-z0-9.:+µÅ_-]{0,40}\Z")
 
@@ -30,8 +31,8 @@ def is_label(text: str, subfile: int, *, tiled: bool) -> bool:
     if tiled or not _APERIO.match(text):
         return False
     lines = text.splitlines()
-    words = lines[1].split(" ", 1)[0].lower() if len(lines) > 1 else ""
-    return words in ("label", "macro") or subfile in (1, 9)
+    kind = lines[1].split(" ", 1)[0].lower() if len(lines) > 1 else ""
+    return kind in ("label", "macro") or subfile in (1, 9)
 
 
 def cleaned_description(text: str) -> str | None:

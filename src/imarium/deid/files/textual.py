@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from imarium.deid._words import words
 from imarium.deid.files.base import Part, Rewritten
 from imarium.errors import CorruptFileError, LimitExceededError, UnsupportedFileError
 from imarium.settings import Limits
@@ -13,12 +14,11 @@ from imarium.settings import Limits
 _HEADER_BYTES = 1 << 20
 _DATA_SUFFIXES = (".raw", ".raw.gz", ".zraw")
 
-_NRRD_FIELDS = frozenset(
-    (
-        "type,dimension,space,space dimension,sizes,spacings,thicknesses,axis mins,axis maxs,axismins,axismaxs,"
-        "centers,centerings,kinds,endian,encoding,min,max,old min,old max,oldmin,oldmax,block size,blocksize,"
-        "line skip,lineskip,byte skip,byteskip,space units,space origin,space directions,measurement frame"
-    ).split(",")
+_NRRD_FIELDS = words(
+    "type,dimension,space,space dimension,sizes,spacings,thicknesses,axis mins,axis maxs,axismins,axismaxs,"
+    "centers,centerings,kinds,endian,encoding,min,max,old min,old max,oldmin,oldmax,block size,blocksize,"
+    "line skip,lineskip,byte skip,byteskip,space units,space origin,space directions,measurement frame",
+    ",",
 )
 _NRRD_UNITS = re.compile(r'[\s"A-Za-z/%^0-9.-]{0,40}\Z')
 _NRRD_KEYS = re.compile(
@@ -27,11 +27,12 @@ _NRRD_KEYS = re.compile(
 )
 _NUMBERS = re.compile(r"[\s0-9.eE+-]*\Z")
 
-_META_KEYS = frozenset(
-    "ObjectType NDims BinaryData BinaryDataByteOrderMSB ElementByteOrderMSB CompressedData CompressedDataSize "
-    "TransformMatrix Offset Origin Position Orientation Rotation CenterOfRotation AnatomicalOrientation "
+_META_KEYS = words(
+    "ObjectType NDims BinaryData BinaryDataByteOrderMSB ElementByteOrderMSB CompressedData "
+    "CompressedDataSize TransformMatrix Offset Origin Position Orientation Rotation "
+    "CenterOfRotation AnatomicalOrientation "
     "ElementSpacing ElementSize DimSize ElementType ElementNumberOfChannels ElementMin ElementMax HeaderSize "
-    "DistanceUnits".split()
+    "DistanceUnits"
 )
 _META_VALUE = re.compile(r"[A-Za-z0-9_ .+-]{0,2000}\Z")
 
@@ -68,7 +69,7 @@ def nrrd(path: Path, limits: Limits, name: str) -> Rewritten:
             continue
         key, equals, value = line.partition(":=")
         if equals:
-            keep = _NRRD_KEYS.match(key) and _NUMBERS.match(value)
+            keep = bool(_NRRD_KEYS.match(key) and _NUMBERS.match(value))
         else:
             key, _, value = line.partition(":")
             field = key.strip().lower()

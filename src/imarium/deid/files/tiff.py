@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from imarium.deid._words import words
 from imarium.deid.files.base import Part, Rewritten
 from imarium.deid.files.descriptions import cleaned_description, is_label
 from imarium.deid.files.icc import without_texts
@@ -45,10 +46,14 @@ _SUBFILE, _WIDTH, _DESCRIPTION, _TILE_WIDTH, _SUBIFDS, _ICC = 254, 256, 270, 322
 _DATA = {273: 279, 324: 325, 513: 514}
 """Where pixels are, to how many bytes: strips, tiles, and the stream of old-style JPEG."""
 _KEPT = frozenset(
-    (254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 282, 283)
-    + (284, 286, 287, 290, 291, 292, 293, 296, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330)
-    + (332, 334, 336, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521)
-    + (529, 530, 531, 532, 32997, 32998)
+    map(
+        int,
+        words(
+            "254 255 256 257 258 259 262 263 264 265 266 273 274 277 278 279 280 281 282 283 284 286 287 290 "
+            "291 292 293 296 297 301 317 318 319 320 321 322 323 324 325 330 332 334 336 338 339 340 341 342 "
+            "347 512 513 514 515 517 518 519 520 521 529 530 531 532 32997 32998"
+        ),
+    )
 )
 _NAMES = {
     269: "DocumentName",
