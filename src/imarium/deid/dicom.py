@@ -113,6 +113,11 @@ class DicomCleaner:
         )
         pixels = PixelSource(path, header, stream, outcome, overlays, self._limits)
         work.clean(dataset)
+        for keyword, value in outcome.description.items():
+            setattr(dataset, keyword, value)
+        if pixels.replaced:
+            for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+                dataset.pop(keyword, None)
         self._stamp(dataset, outcome)
         head = self._head(header, dataset, sop_class, pixels)
         self._check(head, work)

@@ -37,6 +37,8 @@ from imarium.settings import Limits
 _BATCH = 16
 _WAITING = 4
 """Batches a process that may wait, so that a long list of files takes no memory."""
+_WORTH_A_PROCESS = 250
+"""Files that take about as long as a process needs to start."""
 _HEAD = 4096
 _T = TypeVar("_T")
 
@@ -208,8 +210,8 @@ def run(work: Work, paths: Iterable[Path], processes: int | None = None) -> Iter
     StorageError if copies cannot be written.
     """
     numbered = list(enumerate(paths, start=1))
-    count = processes or os.cpu_count() or 1
-    count = max(1, min(count, -(-len(numbered) // 2)))
+    count = processes or min(os.cpu_count() or 1, -(-len(numbered) // _WORTH_A_PROCESS))
+    count = max(1, min(count, len(numbered)))
     if count == 1:
         deidentifier = Deidentifier(work)
         mixed = _mixed(numbered, (deidentifier.look(path) for _, path in numbered))

@@ -37,6 +37,8 @@ class PixelOutcome:
     """Places with text."""
     text_blanked: bool = False
     faces_removed: bool = False
+    description: dict[str, object] = field(default_factory=dict)
+    """Keywords of the Image Pixel module to what they say of new pixels."""
     review: tuple[str, ...] = ()
     """Why somebody has to look at the object before it is released; empty if nobody has to."""
 

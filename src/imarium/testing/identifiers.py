@@ -3,8 +3,8 @@
 `Planter` fills a data set with a made-up person: in every attribute of PS3.15 Table E.1-1 that can hold text,
 a date or a UID, in text attributes outside the table, in sequences, private blocks, overlays, curves and
 content items, several in one attribute, and in odd character sets. `plant_around` does so around the data
-set: preamble and padding. `planted_file` does all of it. `search` looks for it in any bytes, without regard to
-case, accents, encodings and ways to write a date.
+set: preamble and padding. `planted_file` does all of it. `search` looks for it in any bytes, without regard
+to case, accents, encodings and ways to write a date.
 """
 
 from __future__ import annotations
