@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from imagecodecs import jpeg2k_decode, jpeg2k_encode, jpeg8_decode, jpeg8_encode
+from PIL import ImageCms
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
@@ -378,6 +379,31 @@ def test_pixels_that_should_be_searched(tmp_path):
     assert copy.BurnedInAnnotation == "NO"
     assert result.review == ("look",)
     assert "113101" in [item.CodeValue for item in copy.DeidentificationMethodCodeSequence]
+
+
+def test_text_that_the_object_says_is_burned_in_goes_to_review(tmp_path):
+    dataset = make_dataset(PIXELS)
+    dataset.BurnedInAnnotation = "YES"
+    copy, _, result = clean(Policy(), dataset, tmp_path)
+    assert "nobody looked" in result.review[0]
+    assert copy.BurnedInAnnotation == "YES"
+
+
+def test_a_colour_profile_loses_its_texts(tmp_path):
+    dataset = make_dataset(PIXELS)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    dataset.ICCProfile = profile
+    copy, data, _ = clean(Policy(), dataset, tmp_path)
+    assert len(copy.ICCProfile) >= len(profile)
+    assert "sRGB built-in".encode("utf-16-be") in profile
+    assert "sRGB built-in".encode("utf-16-be") not in data
+
+
+def test_an_object_that_mentions_too_many_people(tmp_path):
+    dataset = make_dataset(PIXELS)
+    dataset.OperatorsName = [f"Person{number}^A" for number in range(1200)]
+    with pytest.raises(LimitExceededError, match="names or identifiers"):
+        clean(Policy(), dataset, tmp_path)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from imarium.deid.files import OtherFiles
 from imarium.deid.files.descriptions import cleaned_description
-from imarium.deid.files.icc import without_texts
+from imarium.deid.icc import without_texts
 from imarium.deid.keys import Substitutes, subkeys
 from imarium.deid.policy import PixelRules, PixelText, Policy
 from imarium.errors import QuarantineError, RefusedFileError, UnsupportedFileError

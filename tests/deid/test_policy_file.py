@@ -1,7 +1,9 @@
 """Policies in YAML: what they mean, and where they are wrong."""
 
 import pickle
+import re
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -110,6 +112,14 @@ def test_a_mistake_is_refused_with_its_line(text, line, says):
 def test_what_is_no_policy_at_all(text):
     with pytest.raises(PolicyError):
         parse(text)
+
+
+def test_policies_in_the_guide_can_be_used():
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "deidentification.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        parse(block)
 
 
 def test_a_policy_that_is_too_large():

@@ -26,6 +26,7 @@ from imarium.deid.decisions import (
     TEXT_VRS,
     Decisions,
 )
+from imarium.deid.icc import without_texts
 from imarium.deid.identity import PATIENT_ID, PATIENT_NAME
 from imarium.deid.keys import Substitutes
 from imarium.deid.policy import Action, Dates, Documents
@@ -40,6 +41,7 @@ _TRIAL_SUBJECT = 0x00120040
 _DOCUMENT = 0x00420011
 _CONTENT = 0x0040A730
 _TIME_ZONE = 0x00080201
+_PROFILE = 0x00282000
 _OFFSET = re.compile(r"[+-]\d{4} ?")
 _SINGLE = frozenset({"LT", "ST", "UT", "UR"})
 """Text VRs in which a backslash is a character like others."""
@@ -256,6 +258,13 @@ class DatasetCleaner:
     def _bytes(self, dataset: Dataset, tag: BaseTag, *, keep: bool) -> None:
         element = dataset.get_item(tag)
         value = element.value if element is not None else b""
+        if tag == _PROFILE and isinstance(value, bytes):
+            profile = without_texts(value)
+            if profile is None:
+                self._remove(dataset, tag)
+            elif profile != value:
+                self._set(dataset, tag, "OB", profile, "cleaned")
+            return
         searched = isinstance(value, bytes) and len(value) <= _SEARCHED_BYTES
         if not keep or (searched and self.cleaner.in_bytes(value)):
             self._remove(dataset, tag)

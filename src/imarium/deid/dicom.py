@@ -44,6 +44,8 @@ _DIRECTORY = "1.2.840.10008.1.3.10"
 _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _IMPLEMENTATION = UID("2.25.113853829480352011254911183206563281749")
 _CHUNK = 1 << 20
+_BURNED_IN = 0x00280301
+_STATED = "the object says that text is burned into its pixels, and nobody looked"
 _PLAIN_UID = re.compile(r"[0-9]{1,64}(?:\.[0-9]{1,64})*")
 _LONGITUDINAL = {Dates.REMOVE: "REMOVED", Dates.SHIFT: "MODIFIED", Dates.KEEP: "UNMODIFIED"}
 
@@ -137,8 +139,11 @@ class DicomCleaner:
     def _pixel_outcome(self, path: Path, header: Header, known: Identity) -> PixelOutcome:
         rules = self._policy.pixels
         wanted = rules.text.value != "off" or rules.faces.value != "keep"
-        if not wanted or header.pixel is None:
+        if header.pixel is None:
             return PixelOutcome()
+        if not wanted:
+            stated = first_text(header.dataset, _BURNED_IN).upper() == "YES"
+            return PixelOutcome(review=(_STATED,) if stated else ())
         if self._pixels is None:
             raise QuarantineError(
                 "the policy asks for pixels to be searched, and there is nothing here to search them with"

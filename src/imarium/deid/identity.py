@@ -15,10 +15,11 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 from imarium.deid.standard import attributes, beyond
+from imarium.errors import LimitExceededError
 
 PATIENT_NAME, PATIENT_ID, BIRTH_DATE = 0x00100010, 0x00100020, 0x00100030
-MAXIMUM_VALUES = 2000
-"""Harvested values of one object; what lies beyond is still removed where its attribute says so."""
+MAXIMUM_VALUES = 1000
+"""Names, and numbers, and phrases, that one object may mention."""
 
 _ADDRESS_LIKE = re.compile(
     r"Address|Institution|Organization|Location|Residence|Coordinating|Site Name|Site ID"
@@ -88,7 +89,7 @@ def _kinds() -> dict[int, str]:
 def harvest(dataset: Dataset, kept: Iterable[int], depth: int = 32) -> Identity:
     """What identifies, from a data set and its sequences; attributes in `kept` stay and are not harvested.
 
-    Attributes that cannot be decoded are passed over.
+    Attributes that cannot be decoded are passed over. Raises LimitExceededError beyond MAXIMUM_VALUES.
     """
     found = _Found()
     _walk(dataset, frozenset(kept), _kinds(), found, depth)
@@ -120,7 +121,12 @@ def _walk(dataset: Dataset, kept: frozenset[int], kinds: dict[int, str], found: 
             continue
         target: set[str] = getattr(found, kind or "names")
         for text in _texts(value):
-            if len(target) < MAXIMUM_VALUES and len(text) < 1024:
+            if len(target) >= MAXIMUM_VALUES and text not in target:
+                raise LimitExceededError(
+                    f"the object mentions more than {MAXIMUM_VALUES} names or identifiers; text cannot be "
+                    "searched for so many"
+                )
+            if len(text) < 1024:
                 target.add(text)
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from imarium.deid.files.base import Rewritten, whole
-from imarium.deid.files.icc import without_texts
+from imarium.deid.icc import without_texts
 from imarium.errors import CorruptFileError
 from imarium.settings import Limits
 

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from imarium.deid.files.base import Part, Rewritten
-from imarium.deid.files.icc import without_texts
+from imarium.deid.icc import without_texts
 from imarium.errors import CorruptFileError, LimitExceededError
 from imarium.settings import Limits
 

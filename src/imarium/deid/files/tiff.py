@@ -16,7 +16,7 @@ from typing import BinaryIO
 from imarium.deid._words import words
 from imarium.deid.files.base import Part, Rewritten
 from imarium.deid.files.descriptions import cleaned_description, is_label
-from imarium.deid.files.icc import without_texts
+from imarium.deid.icc import without_texts
 from imarium.errors import CorruptFileError, LimitExceededError
 from imarium.settings import Limits
 
