@@ -21,7 +21,7 @@ from imarium.deid.files.descriptions import cleaned_description
 from imarium.deid.icc import without_texts
 from imarium.deid.keys import Substitutes, subkeys
 from imarium.deid.policy import PixelRules, PixelText, Policy
-from imarium.errors import QuarantineError, RefusedFileError, UnsupportedFileError
+from imarium.errors import CorruptFileError, QuarantineError, RefusedFileError, UnsupportedFileError
 from imarium.settings import Limits
 
 WHO = b"Varnholm"
@@ -273,6 +273,16 @@ def test_npy(tmp_path):
     np.save(path, np.zeros(3, [("Varnholm", np.int16)]))
     with pytest.raises(UnsupportedFileError, match="more than type and shape"):
         FILES.clean(path, path.read_bytes())
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path):
+    path = tmp_path / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(GREY, np.eye(4)), path)
+    head = path.read_bytes()
+    for size in (2, 4, 100, 347):
+        path.write_bytes(head[:size])
+        with pytest.raises(CorruptFileError):
+            FILES.clean(path, head)
 
 
 def test_what_is_of_no_known_format_is_refused(tmp_path):

@@ -41,6 +41,7 @@ from imarium.deid.standard import CLEAN, RETAIN
 from imarium.errors import PolicyError
 
 MAXIMUM_BYTES = 1 << 18
+_DEPTH = 8
 _DAYS = 36_525
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),? ?([0-9A-Fa-f]{4})\)?\Z")
 _PRIVATE = re.compile(r"\(?([0-9A-Fa-f]{3}[13579BbDdFf]),? ?xx([0-9A-Fa-f]{2})\)?\Z")
@@ -74,7 +75,11 @@ def parse(data: bytes | str) -> Policy:
     if len(data) > MAXIMUM_BYTES:
         raise PolicyError(f"a policy has at most {MAXIMUM_BYTES} bytes")
     try:
+        depth = 0
         for event in yaml.parse(data, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEPTH:
+                raise PolicyError("nested too deeply", _line(event.start_mark))
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 raise PolicyError("anchors are not used in policies", _line(event.start_mark))
         node = yaml.compose(data, Loader=yaml.SafeLoader)

@@ -6,6 +6,7 @@ goes that is not needed to read the pixels. What no module here knows in full is
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from imarium.deid.files import jpeg, nifti, npy, png, textual, tiff
 from imarium.deid.files.base import Part, Rewritten
 from imarium.deid.keys import Substitutes
 from imarium.deid.policy import Faces, PixelText, Policy
-from imarium.errors import QuarantineError, UnsupportedFileError
+from imarium.errors import CorruptFileError, QuarantineError, UnsupportedFileError
 from imarium.settings import Limits
 
 _KNOWN: tuple[tuple[str, Callable[[bytes], bool], Callable[..., Rewritten]], ...] = (
@@ -46,7 +47,10 @@ class OtherFiles:
                     raise QuarantineError(
                         f"the policy asks for pixels to be searched, which is done for DICOM, not for {name}"
                     )
-                result = rewritten(path, self._limits, self._stand_in(path))
+                try:
+                    result = rewritten(path, self._limits, self._stand_in(path))
+                except (struct.error, ValueError, OverflowError, IndexError) as error:
+                    raise CorruptFileError(f"the {name} file cannot be understood") from error
                 return self._cleaned(path, name, result)
         if nifti.is_data_of_pair(path) or textual.is_data(path):
             whole = (Part(0, path.stat().st_size),)

@@ -51,7 +51,7 @@ def recognises(head: bytes) -> bool:
             head = zlib.decompressobj(31).decompress(head, 600)
         except zlib.error:
             return False
-    return len(head) >= _ANALYZE and _order(head) is not None
+    return _order(head) is not None
 
 
 def is_data_of_pair(path: Path) -> bool:
@@ -65,6 +65,8 @@ def is_data_of_pair(path: Path) -> bool:
 
 
 def _order(head: bytes) -> str | None:
+    if len(head) < _ANALYZE:
+        return None
     for order in "<>":
         (size,) = struct.unpack_from(f"{order}i", head)
         (dimensions,) = struct.unpack_from(f"{order}h", head, 40)
