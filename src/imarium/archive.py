@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imarium.access import Accounts, site_secret
 from imarium.catalog import Catalog
+from imarium.deid.gate import Gate
 from imarium.errors import StorageError
 from imarium.ingest import Ingest
 from imarium.settings import Settings
@@ -19,7 +20,7 @@ _STALE_SECONDS = 24 * 3600.0
 
 
 class Archive:
-    """What a face needs: `catalog`, `ingest`, `streaming`, `manifests` and `accounts` over the same home."""
+    """What a face needs over one home: `catalog`, `gate`, `ingest`, `streaming`, `manifests`, `accounts`."""
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -35,7 +36,8 @@ class Archive:
         store = open_local(settings.objects)
         self.catalog = Catalog(settings.database_url)
         self.accounts = Accounts(self.catalog)
-        self.ingest = Ingest(settings, self.catalog, store, secret)
+        self.gate = Gate(settings, self.catalog, secret)
+        self.ingest = Ingest(settings, self.catalog, store, secret, self.gate)
         self.streaming = Streaming(settings, self.catalog, store)
         self.manifests = Manifests(settings, self.catalog, store)
 

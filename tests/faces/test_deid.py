@@ -129,3 +129,26 @@ def test_policies_are_listed_and_printed(tmp_path):
     assert printed.startswith("name: basic")
     assert call("policies", "other")[0] == 2
     assert call("reveal", "S-1", "--key", tmp_path / "none")[0] == 2
+
+
+def test_the_gate_on_the_command_line(source, tmp_path):
+    folder, _ = source
+    home = ["--home", tmp_path / "home"]
+    assert call("demand", "open", "basic", *home)[0] == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "imarium", "ingest", folder, "--collection", "open", "--json", *home],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted(line["status"] for line in lines) == ["refused", "taken"]
+    status, printed, _ = call("quarantine", "--json", *home)
+    assert status == 0
+    (row,) = [json.loads(line) for line in printed.splitlines()]
+    assert row["code"] == "quarantine"
+    assert call("release", row["id"], *home)[0] == 1
+    assert call("discard", row["id"], "--json", *home)[0] == 0
+    assert "Nothing waits" in call("quarantine", *home)[1]
+    assert call("discard", row["id"], *home)[0] == 2

@@ -43,6 +43,7 @@ class LinkingTable:
     def __init__(self, path: Path, key: bytes) -> None:
         self._path = path
         self._cipher = ChaCha20Poly1305(key)
+        self._added: set[str] = set()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
@@ -54,11 +55,15 @@ class LinkingTable:
 
     def add(self, kind: str, links: Mapping[str, str]) -> None:
         """Keep what the stand-ins (keys) stand for (values); those known already stay as they are."""
+        new = {stand_in: links[stand_in] for stand_in in links if stand_in not in self._added}
+        if not new:
+            return
         with self._open() as connection:
             connection.executemany(
                 "INSERT OR IGNORE INTO links VALUES (?, ?, ?)",
-                ((stand_in, kind, self._seal(stand_in, original)) for stand_in, original in links.items()),
+                ((stand_in, kind, self._seal(stand_in, original)) for stand_in, original in new.items()),
             )
+        self._added.update(new)
 
     def reveal(self, stand_in: str, by: str) -> Original:
         """The original, after a record of who asked and when was made.

@@ -57,17 +57,24 @@ def names() -> tuple[str, ...]:
 
 def load(name_or_path: str) -> Policy:
     """A policy by name, or from a file. Raises PolicyError."""
+    return parse(text_of(name_or_path))
+
+
+def text_of(name_or_path: str) -> str:
+    """The YAML text of a policy, by name or from a file, not checked. Raises PolicyError."""
     if name_or_path in names():
-        return parse(files("imarium.deid").joinpath("policies", f"{name_or_path}.yaml").read_bytes())
+        return files("imarium.deid").joinpath("policies", f"{name_or_path}.yaml").read_text(encoding="utf-8")
     path = Path(name_or_path)
     if not path.is_file():
         known = ", ".join(names())
         raise PolicyError(f"there is no policy or file {name_or_path!r}; policies are {known}")
     try:
         with path.open("rb") as file:
-            return parse(file.read(MAXIMUM_BYTES + 1))
+            return file.read(MAXIMUM_BYTES + 1).decode()
     except OSError as error:
         raise PolicyError(f"the policy cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PolicyError("a policy is UTF-8 text") from error
 
 
 def parse(data: bytes | str) -> Policy:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import getpass
 import secrets
-from importlib.resources import files
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
+from imarium.archive import Archive
 from imarium.deid.keys import KEY_BYTES, make_key, read_key, subkeys
 from imarium.deid.linking import LinkingTable
 from imarium.deid.pipeline import Outcome, Status, Work, run
-from imarium.deid.policy_file import load, names
+from imarium.deid.policy_file import load, names, text_of
 from imarium.deid.report import Report, check_names
 from imarium.errors import InvalidRequestError, NotFoundError
-from imarium.faces.cli.options import AsJson
-from imarium.faces.cli.output import console, emit, files_progress, say, warn
+from imarium.faces.cli.options import AsJson, Home, settings_of
+from imarium.faces.cli.output import console, emit, files_progress, say, shown, warn
 from imarium.formats import Refusal
 from imarium.formats._shared import replacing
 from imarium.ingest.scan import scan
@@ -160,7 +164,7 @@ def policies_command(
         load(name)
         if name not in names():
             raise NotFoundError(f"no policy {name!r} comes with Imarium; `imarium deid policies` lists them")
-        text = files("imarium.deid").joinpath("policies", f"{name}.yaml").read_text(encoding="utf-8")
+        text = text_of(name)
         if as_json:
             emit({"name": name, "text": text})
         else:
@@ -174,6 +178,88 @@ def policies_command(
             emit({"name": known, "about": about})
     if not as_json:
         console.print(listed)
+
+
+@deid.command("demand")
+def demand_command(
+    collection: Annotated[
+        str, typer.Argument(help="Made if missing; one that holds series already is refused.")
+    ],
+    policy: Annotated[str, typer.Argument(help="Name of a policy, or a YAML file.")],
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have a collection take in nothing that did not pass a policy."""
+    with _archive(home) as archive:
+        digest = archive.gate.demand(collection, text_of(policy), getpass.getuser())
+    if as_json:
+        emit({"collection": collection, "policy": load(policy).name, "digest": digest})
+    else:
+        say(f"{collection} demands {load(policy).name}")
+
+
+@deid.command("quarantine")
+def quarantine_command(
+    collection: Annotated[str | None, typer.Argument(help="Only this collection.")] = None,
+    decided: Annotated[bool, typer.Option("--decided", help="Those too that were decided.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what waits in the quarantine, and why."""
+    listed = Table("number", "collection", "bytes", "state", "why")
+    with _archive(home) as archive:
+        for row in archive.gate.waiting(collection, None if decided else "waiting"):
+            listed.add_row(str(row.id), Text(shown(row.collection)), str(row.size), row.state, row.reason)
+            if as_json:
+                facts = asdict(row)
+                facts["came"] = row.came.isoformat()
+                facts["decided"] = row.decided.isoformat() if row.decided else None
+                emit(facts)
+    if not as_json:
+        console.print(listed if listed.row_count else "Nothing waits.")
+
+
+@deid.command("release")
+def release_command(
+    number: Annotated[int, typer.Argument(help="Number in the quarantine, at whose file you looked.")],
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have a file pass the gate again and take it in. Exit status 1 if it stays in the quarantine."""
+    stayed = False
+    with _archive(home) as archive:
+        for outcome in archive.ingest.release(number, getpass.getuser()):
+            stayed |= outcome.series is None
+            if as_json:
+                emit({"number": number, "status": outcome.status, "reason": outcome.reason})
+            else:
+                say(f"{number}: {outcome.status}{f', {outcome.reason}' if outcome.reason else ''}")
+    if stayed:
+        raise typer.Exit(1)
+
+
+@deid.command("discard")
+def discard_command(
+    number: Annotated[int, typer.Argument(help="Number in the quarantine.")],
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a file from the quarantine for good."""
+    with _archive(home) as archive:
+        archive.gate.discard(number, getpass.getuser())
+    if as_json:
+        emit({"number": number, "status": "discarded"})
+    else:
+        say(f"{number}: discarded")
+
+
+@contextmanager
+def _archive(home: Path | None) -> Iterator[Archive]:
+    archive = Archive(settings_of(home))
+    try:
+        yield archive
+    finally:
+        archive.close()
 
 
 def _table_path(key: Path, table: Path | None) -> Path:
