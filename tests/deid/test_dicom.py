@@ -352,6 +352,19 @@ def test_a_table_of_contents_and_an_object_without_uid_are_refused(tmp_path):
         cleaner(Policy()).clean(path)
 
 
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
+def test_uids_that_are_none(keyword, tmp_path):
+    dataset = make_dataset(PIXELS)
+    path = tmp_path / "source.dcm"
+    save(dataset, path)
+    uid = str(dataset[keyword].value).encode()
+    data = path.read_bytes()
+    start = data.index(uid, data.index(b"\x08\0\x16\0UI"))
+    path.write_bytes(data[:start] + b"Smith/../".ljust(len(uid), b"x") + data[start + len(uid) :])
+    with pytest.raises(CorruptFileError, match="no UIDs"):
+        cleaner(Policy()).clean(path)
+
+
 def test_deep_sequences_are_refused(tmp_path):
     dataset = make_dataset(PIXELS)
     inner = Dataset()

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
+from pydicom.valuerep import PersonName
 
 from imarium.deid.content import item_action
 from imarium.deid.dates import is_time, shifted_date, shifted_datetime
@@ -357,11 +358,17 @@ def _vr(tag: BaseTag, element: DataElement | RawDataElement, otherwise: str = "U
 
 
 def _raw(dataset: Dataset, tag: BaseTag) -> bytes | None:
-    """The bytes of a value as read; None if the element was decoded or made."""
+    """The bytes of a value as read, or of its text if it was decoded before; None for other values."""
     element = dataset.get_item(tag)
+    if element is None:
+        return None
+    value = element.value
     if isinstance(element, RawDataElement):
-        return element.value if isinstance(element.value, bytes) else b""
-    return None
+        return value if isinstance(value, bytes) else b""
+    if isinstance(value, (MultiValue, list)):
+        texts = [str(one) for one in value if isinstance(one, (str, PersonName))]
+        return "\\".join(texts).encode() if len(texts) == len(value) else None
+    return str(value).encode() if isinstance(value, (str, PersonName)) else None
 
 
 def _decoded(dataset: Dataset, tag: BaseTag) -> object:

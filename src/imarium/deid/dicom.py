@@ -115,6 +115,8 @@ class DicomCleaner:
         )
         pixels = PixelSource(path, header, stream, outcome, overlays, self._limits)
         work.clean(dataset)
+        if any(uid and tag not in dataset for tag, uid in uids.items()):
+            raise CorruptFileError("the UIDs of the object are no UIDs")
         for keyword, value in outcome.description.items():
             setattr(dataset, keyword, value)
         if pixels.replaced:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
+from sqlalchemy.exc import IntegrityError as UniqueViolation
 
 from imarium.access import pseudonym
 from imarium.catalog import Catalog
@@ -223,7 +224,7 @@ class Gate:
             size = target.stat().st_size
         except OSError as error:
             raise StorageError(f"the quarantine cannot be written: {error.strerror}") from error
-        with self._catalog.session() as session:
+        with suppress(UniqueViolation), self._catalog.session() as session:  # another run brought it too
             rows.quarantine(session, collection, digest, size, code, reason)
 
     def _digest(self, path: Path) -> str:
