@@ -231,7 +231,8 @@ def test_every_command_knows_json_and_helps():
     assert set(commands) == {
         "ingest", "ls", "show", "get", "download", "export-hf", "label", "manifest", "report", "verify",
         "pack inspect", "deid run", "deid key", "deid reveal", "deid policies", "deid demand",
-        "deid quarantine", "deid release", "deid discard", "samples", "serve", "login", "reset-password", "version",
+        "deid quarantine", "deid release", "deid discard",
+        "samples", "serve", "login", "reset-password", "version",
     }  # fmt: skip
     for name, command in commands.items():
         assert any("--json" in parameter.opts for parameter in command.params), name
