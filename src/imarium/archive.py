@@ -13,6 +13,7 @@ from imarium.access.oidc import SignIn
 from imarium.access.requests import Requests
 from imarium.access.roles import Roles
 from imarium.catalog import Catalog
+from imarium.deid.gate import Gate
 from imarium.errors import StorageError
 from imarium.ingest import Ingest
 from imarium.settings import Settings
@@ -23,8 +24,8 @@ _STALE_SECONDS = 24 * 3600.0
 
 
 class Archive:
-    """What a face needs, over the same home: `catalog`, `ingest`, `streaming` and `manifests`; and of people
-    `accounts`, `permissions`, `roles`, `agreements`, `requests` and, where a provider logs people in,
+    """What a face needs, over the same home: `catalog`, `gate`, `ingest`, `streaming` and `manifests`; and of
+    people `accounts`, `permissions`, `roles`, `agreements`, `requests` and, where a provider logs people in,
     `sign_in`."""
 
     def __init__(self, settings: Settings) -> None:
@@ -47,7 +48,8 @@ class Archive:
         self.requests = Requests(self.catalog)
         oidc = settings.oidc
         self.sign_in = None if oidc is None else SignIn(oidc, self.catalog, self.accounts)
-        self.ingest = Ingest(settings, self.catalog, store, secret)
+        self.gate = Gate(settings, self.catalog, secret)
+        self.ingest = Ingest(settings, self.catalog, store, secret, self.gate)
         self.streaming = Streaming(settings, self.catalog, store)
         self.manifests = Manifests(settings, self.catalog, store)
 

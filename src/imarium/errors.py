@@ -54,6 +54,16 @@ class QuerySyntaxError(InvalidRequestError):
         return f"{line}\n{' ' * (self.position - start)}^"
 
 
+class PolicyError(InvalidRequestError):
+    """A de-identification policy that cannot be used; `line` is the line of its file, from 1."""
+
+    code = "policy"
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message if line is None else f"line {line}: {message}")
+        self.line = line
+
+
 class NotFoundError(ImariumError):
     """No collection, study, series, pack or upload with that identifier."""
 
@@ -117,6 +127,12 @@ class UnsupportedFileError(RefusedFileError):
     """A valid file whose content Imarium cannot keep exactly (no pixel data, unknown encoding)."""
 
     code = "unsupported"
+
+
+class QuarantineError(RefusedFileError):
+    """A file that may not be released: it was not, or could not be, de-identified as its policy demands."""
+
+    code = "quarantine"
 
 
 class IntegrityError(ImariumError):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from imarium.catalog import Catalog
 from imarium.codec import Tier
+from imarium.deid.gate import Gate
 from imarium.errors import (
     ImariumError,
     IntegrityError,
@@ -28,6 +29,7 @@ from imarium.errors import (
 from imarium.formats import dicom, recognise
 from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
 from imarium.ingest.contents import follow
+from imarium.ingest.gated import through
 from imarium.ingest.open_pack import OpenPack
 from imarium.ingest.outcome import ELSEWHERE, Observer, Outcome, Silent, Status, known, refused
 from imarium.ingest.run import Order, Run
@@ -41,8 +43,15 @@ from imarium.store import ObjectStore
 class Ingest:
     """Takes files in. Safe to use from several threads and processes at once."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, store: ObjectStore, secret: bytes) -> None:
-        self._settings, self._catalog = settings, catalog
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        store: ObjectStore,
+        secret: bytes,
+        gate: Gate | None = None,
+    ) -> None:
+        self._settings, self._catalog, self._gate = settings, catalog, gate
         self._storing = Storing(settings, catalog, store, secret)
 
     def run(
@@ -66,14 +75,35 @@ class Ingest:
         Raises StorageError only if the archive itself cannot be used, and InvalidRequestError for labels that
         cannot be; a bad file never raises.
         """
-        order = Order(collection, description, tier, checked_labels(labels or {}))
+        order = Order(collection, description, tier, checked_labels(labels or {}), within)
+        watch = observer or Silent()
+        if self._gate is not None and self._gate.policy(collection) is not None:
+            yield from through(self._gate, paths, order, watch, self._taken)
+        else:
+            yield from self._taken(paths, order, watch)
+
+    def release(self, number: int, by: str) -> Iterator[Outcome]:
+        """Take in a file of the quarantine at which `by` looked; it passes the gate again.
+
+        The policy is the one that the collection demands now. Raises NotFoundError if it does not wait there.
+        """
+        if self._gate is None:
+            raise NotFoundError("this archive has no quarantine")
+        row, path = self._gate.waiting_file(number)
+        order = Order(row.collection, "", Tier.FAST, {})
+        for outcome in through(self._gate, [path], order, Silent(), self._taken, {row.digest}):
+            if outcome.status is not Status.REFUSED:
+                self._gate.released(number, by)
+            yield outcome
+
+    def _taken(self, paths: Iterable[Path], order: Order, watch: Observer) -> Iterator[Outcome]:
         mine: dict[str, bool] = {}
         unrecognised: dict[Path, UnrecognisedFileError] = {}
-        for outcome in self._outcomes(paths, order, observer or Silent(), unrecognised):
+        for outcome in self._outcomes(paths, order, watch, unrecognised):
             unrecognised.pop(outcome.path, None)
             if outcome.status is Status.KNOWN and outcome.series:
                 if outcome.series not in mine:
-                    mine[outcome.series] = self._is_within(outcome.series, within)
+                    mine[outcome.series] = self._is_within(outcome.series, order.within)
                     if mine[outcome.series]:
                         self._label(outcome.series, order.labels)
                 if not mine[outcome.series]:

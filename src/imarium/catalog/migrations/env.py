@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from imarium.catalog import people, search_tables  # noqa: F401 - so that their tables are known
+from imarium.catalog import people, quarantine_tables, search_tables  # noqa: F401 - so that all are known
 from imarium.catalog.tables import Base
 
 connection = context.config.attributes["connection"]
