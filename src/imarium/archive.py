@@ -10,7 +10,7 @@ from pathlib import Path
 from imarium.access import Accounts, site_secret
 from imarium.catalog import Catalog
 from imarium.errors import StorageError
-from imarium.ingest import Ingest
+from imarium.ingest import Ingest, Rebuilding
 from imarium.settings import Settings
 from imarium.store import open_local
 from imarium.streaming import Manifests, Streaming
@@ -19,7 +19,8 @@ _STALE_SECONDS = 24 * 3600.0
 
 
 class Archive:
-    """What a face needs: `catalog`, `ingest`, `streaming`, `manifests` and `accounts` over the same home."""
+    """What a face needs: `catalog`, `ingest`, `rebuilding`, `streaming`, `manifests` and `accounts` over
+    the same home."""
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -36,6 +37,7 @@ class Archive:
         self.catalog = Catalog(settings.database_url)
         self.accounts = Accounts(self.catalog)
         self.ingest = Ingest(settings, self.catalog, store, secret)
+        self.rebuilding = Rebuilding(self.catalog, store, secret)
         self.streaming = Streaming(settings, self.catalog, store)
         self.manifests = Manifests(settings, self.catalog, store)
 

@@ -19,6 +19,7 @@ from imarium.client import Client
 from imarium.codec import Tier
 from imarium.errors import ImariumError, InvalidRequestError, NotFoundError
 from imarium.faces.cli.backends import ExportRequest, save_token
+from imarium.faces.cli.catalogs import catalog
 from imarium.faces.cli.downloads import download
 from imarium.faces.cli.export_hf import export_hf
 from imarium.faces.cli.labels import label
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 app.add_typer(packs, name="pack")
 app.add_typer(saved, name="saved")
+app.add_typer(catalog, name="catalog")
 app.command()(manifest)
 app.command()(download)
 app.command("export-hf")(export_hf)
