@@ -15,7 +15,7 @@ from imarium.access.roles import Roles
 from imarium.catalog import Catalog
 from imarium.deid.gate import Gate
 from imarium.errors import StorageError
-from imarium.ingest import Ingest
+from imarium.ingest import Ingest, Rebuilding
 from imarium.settings import Settings
 from imarium.store import open_store
 from imarium.streaming import Manifests, Streaming
@@ -24,9 +24,9 @@ _STALE_SECONDS = 24 * 3600.0
 
 
 class Archive:
-    """What a face needs, over the same home: `catalog`, `gate`, `ingest`, `streaming` and `manifests`; and of
-    people `accounts`, `permissions`, `roles`, `agreements`, `requests` and, where a provider logs people in,
-    `sign_in`."""
+    """What a face needs, over the same home: `catalog`, `gate`, `ingest`, `rebuilding`, `streaming` and
+    `manifests`; and of people `accounts`, `permissions`, `roles`, `agreements`, `requests` and, where a
+    provider logs people in, `sign_in`."""
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -50,6 +50,7 @@ class Archive:
         self.sign_in = None if oidc is None else SignIn(oidc, self.catalog, self.accounts)
         self.gate = Gate(settings, self.catalog, secret)
         self.ingest = Ingest(settings, self.catalog, store, secret, self.gate)
+        self.rebuilding = Rebuilding(self.catalog, store, secret)
         self.streaming = Streaming(settings, self.catalog, store)
         self.manifests = Manifests(settings, self.catalog, store)
 

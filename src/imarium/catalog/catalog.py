@@ -53,7 +53,8 @@ from imarium.catalog.writing import (
     insert_sources,
 )
 from imarium.errors import ConcurrentWriteError, NotFoundError, PermissionDeniedError, StorageError
-from imarium.model import Selection, SourceFile, checked_labels
+from imarium.model import Selection, Series, SourceFile, checked_labels
+from imarium.model.details import Details
 from imarium.model.query_parser import parse
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -325,6 +326,19 @@ class Catalog:
             add_sources(session, row.id, new.files)
             change_labels(session, [row.id], new.labels)
             reindex_series(session, row, new.series, new.details)
+
+    def describe_again(self, uid: str, details: Details) -> None:
+        """Make a series findable anew, by its facts and what its header says. Raises NotFoundError."""
+        with self._unique(), self.session() as session:
+            row = session.scalar(series_query().where(SeriesRow.uid == uid))
+            if row is None:
+                raise NotFoundError("no series has that UID; `imarium ls` lists them")
+            reindex_series(session, row, Series.from_json(row.facts), details)
+
+    def known_packs(self) -> set[str]:
+        """Keys of all packs that were ever made known, replaced ones too."""
+        with self.session() as session:
+            return set(session.scalars(select(Pack.key)))
 
     def add_sources(self, uid: str, files: Sequence[SourceFile]) -> None:
         """Remember further files whose content a stored series already holds."""

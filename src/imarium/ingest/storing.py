@@ -112,7 +112,7 @@ class Storing:
             return False
         patient = pseudonym(self._secret, source.patient_id)
         lanes = lanes_text(index.lanes.tolist())
-        details = _details(series, source.attachments)
+        details = details_of(series, source.attachments)
         run.open.add(
             Member(series, source.series.uid, index.levels, lanes, entry, files, patient, reader, details)
         )
@@ -225,7 +225,7 @@ class Storing:
                 index_span=writer.entries[0].index,
                 files=files,
                 pseudonym=pseudonym(self._secret, source.patient_id),
-                details=_details(series, source.attachments),
+                details=details_of(series, source.attachments),
             )
             yield new, storing.result
 
@@ -237,7 +237,7 @@ class Storing:
         return record
 
 
-def _details(series: Series, attachments: Mapping[str, bytes]) -> Details:
+def details_of(series: Series, attachments: Mapping[str, bytes]) -> Details:
     """What of the headers can be searched; only those of DICOM say more than the facts."""
     return dicom.details_of(attachments) if series.format == "dicom" else NO_DETAILS
 

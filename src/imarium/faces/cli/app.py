@@ -19,6 +19,7 @@ from imarium.client import Client
 from imarium.codec import Tier
 from imarium.errors import ImariumError, InvalidRequestError, NotFoundError
 from imarium.faces.cli.backends import ExportRequest, save_token
+from imarium.faces.cli.catalogs import catalog
 from imarium.faces.cli.deid import deid
 from imarium.faces.cli.downloads import download
 from imarium.faces.cli.export_hf import export_hf
@@ -56,6 +57,7 @@ app = typer.Typer(
 app.add_typer(packs, name="pack")
 app.add_typer(saved, name="saved")
 app.add_typer(deid, name="deid")
+app.add_typer(catalog, name="catalog")
 app.command()(manifest)
 app.command()(download)
 app.command("export-hf")(export_hf)

@@ -12,7 +12,7 @@ catalog may know.
 from imarium.formats.dicom import guard  # isort: skip - must come before anything that imports pydicom
 
 from imarium.formats.dicom.attachments import instance_frames
-from imarium.formats.dicom.details import details_of
+from imarium.formats.dicom.details import details_of, patient_of
 from imarium.formats.dicom.dicomdir import Places, TableOfContentsError
 from imarium.formats.dicom.even import evened
 from imarium.formats.dicom.merging import Merged, compatible, merge
@@ -32,4 +32,5 @@ __all__ = [
     "guard",
     "instance_frames",
     "merge",
+    "patient_of",
 ]

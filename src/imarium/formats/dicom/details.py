@@ -10,7 +10,8 @@ its kind is known to be harmless (in the spirit of the table of PS3.15 Annex E, 
 - what differs between the images of a series (`_OF_ONE_IMAGE`) would be wrong of it as a whole;
 - codes only of the schemes of `model.details`: others are an institution's own, with texts of its own.
 
-Of each series the first instance counts, and of enhanced ones what all frames share and the first frame has.
+Of each series the first frame's instance counts, and of enhanced ones what all frames share and the first
+frame has.
 """
 
 from __future__ import annotations
@@ -89,10 +90,8 @@ _CODED = {
 
 def details_of(attachments: Mapping[str, bytes]) -> Details:
     """Of a stored or incoming DICOM series, from what its pack keeps; nothing where that is unsound."""
-    try:
-        first = read_index(attachments).instances[0]
-        dataset = parse_part10(attachments[first.attachment]).dataset
-    except (IntegrityError, IndexError, KeyError):
+    dataset = _first_header(attachments)
+    if dataset is None:
         return NO_DETAILS
     found: dict[str, tuple[Value, ...]] = {}
     _take(dataset, found)
@@ -101,6 +100,22 @@ def details_of(attachments: Mapping[str, bytes]) -> Details:
         if group is not None:
             _take_nested(group, found, _DEPTH)
     return Details(found, tuple(_concepts(dataset)))
+
+
+def patient_of(attachments: Mapping[str, bytes]) -> str | None:
+    """The Patient ID of a stored series, of which only a pseudonym may leave the ingest."""
+    dataset = _first_header(attachments)
+    return None if dataset is None else values.text(dataset, "PatientID")
+
+
+def _first_header(attachments: Mapping[str, bytes]) -> Dataset | None:
+    """Of the instance that the first frame is of."""
+    try:
+        index = read_index(attachments)
+        first = index.instances[index.frames[0].instance]
+        return parse_part10(attachments[first.attachment]).dataset
+    except (IntegrityError, IndexError, KeyError):
+        return None
 
 
 def _take_nested(dataset: Dataset, found: dict[str, tuple[Value, ...]], depth: int) -> None:
