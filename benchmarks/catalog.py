@@ -1,3 +1,4 @@
+# ruff: noqa: E501, SIM905
 """Searches in a generated catalog of 1,000,000 series: pages with facets, on SQLite and on PostgreSQL 15.
 
 Every query is timed with nothing remembered of its terms; the columns in memory were read once before, as in
@@ -150,7 +151,8 @@ class Generated:
         years = rng.integers(2008, 2025, self.studies)
         days = rng.integers(101, 1229, self.studies)
         self.study_dates = [
-            int(f"{year}{day // 100 % 12 + 1:02}{day % 28 + 1:02}") for year, day in zip(years, days)
+            int(f"{year}{day // 100 % 12 + 1:02}{day % 28 + 1:02}")
+            for year, day in zip(years, days, strict=True)
         ]
         self.study_owner = owner
         yield "studies", ("id", "collection_id", "subject_id", "uid", "description", "date"), [
@@ -323,7 +325,9 @@ def _copy(connection: Connection, table: str, names: Sequence[str], rows: list[t
     csv.writer(stream).writerows([["\\N" if value is None else value for value in row] for row in rows])
     stream.seek(0)
     cursor = connection.connection.cursor()
-    cursor.execute(f"COPY {table} ({', '.join(names)}) FROM STDIN WITH (FORMAT csv, NULL '\\N')", stream=stream)
+    cursor.execute(
+        f"COPY {table} ({', '.join(names)}) FROM STDIN WITH (FORMAT csv, NULL '\\N')", stream=stream
+    )
 
 
 def measured(name: str, url: str, count: int) -> list[Row]:
