@@ -104,3 +104,9 @@ class TransportError(ImariumError):
     """A server could not be reached or answered outside the protocol."""
 
     code = "transport"
+
+
+class MissingProgramError(ImariumError):
+    """A program that this task needs is not installed; the message says how to get it."""
+
+    code = "missing-program"

@@ -1,0 +1,1 @@
+"""De-identification: what names a person in headers and pixels, and how it is removed."""
