@@ -128,8 +128,7 @@ def _of_frame(
     for mark in marks:
         text, mean, sure = readings.get(mark.key, ("", 0.0, 0.0))
         letters = sum(map(str.isalnum, text))
-        read = sure >= 3 or (letters >= 2 and mean >= 0.8) or (letters >= 3 and mean >= 0.3 and mark.score > 0.5)
-        if read:
+        if _reads(letters, sure, mean, mark):
             accepted.append((mark, TextBox(mark.box, "read", mean, text)))
         elif options.unread and _looks_like_text(mark):
             accepted.append((mark, TextBox(mark.box, "unread", mark.score, text)))
@@ -141,10 +140,21 @@ def _of_frame(
     ]
 
 
+def _reads(letters: int, sure: float, mean: float, mark: _Mark) -> bool:
+    """Whether letters that Tesseract sees are no accident: it sees words of two to four in any tissue."""
+    if sure >= 5 or (sure >= 3 and (mean >= 0.8 or mark.strength > 0.35)):
+        return True
+    if letters >= 2 and mean >= 0.8 and mark.strength > 0.25:
+        return True
+    return letters >= 4 and mean >= 0.35 and mark.score > 0.5 and mark.strength > 0.25
+
+
 def _looks_like_text(mark: _Mark) -> bool:
     """Strong strokes, many and even."""
     if mark.constant:
         return mark.score > 0.3 and mark.parts >= 3
+    if mark.strength > 0.7 and mark.score > 0.68 and mark.letters >= 5:
+        return True  # letters that touch one another or the edge of their panel
     return mark.parts >= 4 and ((mark.strength > 0.4 and mark.score > 0.45) or mark.score > 0.65)
 
 
@@ -164,19 +174,25 @@ def _joined(accepted: list[tuple[_Mark, TextBox]], rest: list[_Mark]) -> list[tu
                 break
         else:
             lines.append((found, mark.height))
-    for mark in rest:
-        for number, (line, height) in enumerate(lines):
-            if _continues(line.box, height, mark):
-                lines[number] = (replace(line, box=line.box.joined(mark.box)), height)
-                break
+    growing = True
+    while growing:
+        growing = False
+        for mark in list(rest):
+            for number, (line, height) in enumerate(lines):
+                if _continues(line.box, height, mark):
+                    lines[number] = (replace(line, box=line.box.joined(mark.box)), height)
+                    rest.remove(mark)
+                    growing = True
+                    break
     return lines
 
 
 def _continues(box: Box, height: float, mark: _Mark) -> bool:
-    overlap = min(box.bottom, mark.box.bottom) - max(box.top, mark.box.top)
+    """Whether marks of their own accord no text stand in line with text, as words do."""
     gap = max(box.left, mark.box.left) - min(box.right, mark.box.right)
-    alike = 0.6 <= mark.height / height <= 1.6 and mark.box.height <= 1.5 * box.height
-    return alike and overlap >= 0.6 * min(box.height, mark.box.height) and gap <= 1.6 * height
+    within = mark.box.top >= box.top - 0.5 * height and mark.box.bottom <= box.bottom + 0.5 * height
+    alike = 0.5 <= mark.height / height <= 1.8
+    return alike and within and gap <= 2.0 * height and mark.strength > 0.25
 
 
 def _over_frames(found: list[list[TextBox]]) -> list[TextBox]:
