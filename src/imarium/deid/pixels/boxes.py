@@ -80,7 +80,7 @@ class TextBox:
     box: Box
     kind: Kind
     confidence: float
-    """0 to 1: of the recognition where text was read, of the look of the marks where not."""
+    """0 to 1: likeness to text (`likeness.py`)."""
     text: str = field(default="", repr=False, compare=False)
     """What was read. It may name a person: it lives in memory, is not shown by `repr`, and no record, log or
     report holds it or a digest of it (the digest of a name is found again by trying names)."""

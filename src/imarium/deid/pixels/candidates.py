@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imarium.deid.pixels.boxes import Box
+from imarium.deid.pixels.likeness import LOOK, look_of, weigh
 from imarium.deid.pixels.strokes import Line, lines_in, lines_of
 from imarium.deid.pixels.views import constant_masks, pictures
 from imarium.model import Series
@@ -32,18 +33,18 @@ class Candidate:
     height: float
     """Of its letters, in pixels of the frame."""
     letters: int
-    parts: int
-    evenness: float
+    """About how many."""
     strength: float
-    score: float
-    constant: bool
+    """0 to 1: how much they differ from their ground."""
+    look: float
+    """The weighted sum of `likeness.LOOK`."""
     page: NDArray[np.uint8]
     """Grey, dark on light, letters of about `LETTER` rows, with a light border."""
 
 
 def candidates(frame: Frame, series: Series) -> list[Candidate]:
     """Lines of one frame of stored values, each place once or twice, the most text-like first."""
-    found: list[tuple[Box, Line, int]] = []
+    found: list[_Found] = []
     for mask in constant_masks(frame):
         page = np.where(mask, 0, 255).astype(np.uint8)
         found += _at_scale(lines_of(mask, page, constant=True), 1, series)
@@ -57,11 +58,18 @@ def candidates(frame: Frame, series: Series) -> list[Candidate]:
             shown, scale = _halved(shown), scale * 2
     return [
         Candidate(
-            box, line.height * scale, line.letters, line.parts, line.evenness, line.strength, line.score,
-            line.constant, _page(line),
+            one.box, one.line.height * one.scale, one.line.letters, one.line.strength, one.look, _page(one.line)
         )
-        for box, line, scale in _distinct(found)
-    ]  # fmt: skip
+        for one in _distinct(found)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    box: Box
+    line: Line
+    scale: int
+    look: float
 
 
 def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -71,20 +79,21 @@ def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(quarters.mean(axis=(1, 3), dtype=np.float32), dtype=np.uint8)
 
 
-def _at_scale(lines: Iterable[Line], scale: int, series: Series) -> Iterator[tuple[Box, Line, int]]:
+def _at_scale(lines: Iterable[Line], scale: int, series: Series) -> Iterator[_Found]:
     for line in lines:
         top, left, bottom, right = (
             scale * side for side in (line.box.top, line.box.left, line.box.bottom, line.box.right)
         )
-        yield Box(top, left, min(bottom, series.rows), min(right, series.columns)), line, scale
+        box = Box(top, left, min(bottom, series.rows), min(right, series.columns))
+        yield _Found(box, line, scale, weigh(look_of(line, scale), LOOK))
 
 
-def _distinct(found: list[tuple[Box, Line, int]]) -> list[tuple[Box, Line, int]]:
+def _distinct(found: list[_Found]) -> list[_Found]:
     """The best of those that cover the same place: two of each, since a mask that looks better may read worse."""
     if not found:
         return []
-    found.sort(key=lambda entry: -entry[1].score)
-    sides = np.asarray([(box.top, box.left, box.bottom, box.right) for box, _, _ in found])
+    found.sort(key=lambda one: -one.look)
+    sides = np.asarray([(one.box.top, one.box.left, one.box.bottom, one.box.right) for one in found])
     areas = (sides[:, 2] - sides[:, 0]) * (sides[:, 3] - sides[:, 1])
     kept: list[int] = []
     for number in range(len(found)):

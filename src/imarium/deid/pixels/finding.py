@@ -12,12 +12,20 @@ from numpy.typing import NDArray
 from imarium.deid.pixels import tesseract
 from imarium.deid.pixels.boxes import Box, TextBox
 from imarium.deid.pixels.candidates import Candidate, candidates
+from imarium.deid.pixels.likeness import READING, Reading, probability, reading_of, weigh
 from imarium.errors import InvalidRequestError
 from imarium.model import Series
 from imarium.model.series import Frame
 
 _BATCH = 256
 """Pages that wait to be read together."""
+_SURE = 0.6
+"""Confidence of a word from which its letters count as surely read."""
+_FEWEST = 3
+"""Letters of a line that is found by its look: side markers and single marks are no identifiers, and tissue has
+many such."""
+_BEYOND_DOUBT = 5
+"""Letters surely read from which a line is text, whatever it looks like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +34,8 @@ class Options:
 
     read: bool = True
     """Whether Tesseract reads; without it only marks that look very much like text are found."""
-    unread: bool = True
-    """Whether marks that look like text and cannot be read count."""
-    confidence: float = 0.6
-    """Of words that count as read by themselves."""
+    likeness: float = 0.5
+    """0 to 1: from which likeness to text marks count."""
     seconds: float = 300.0
     """For one process of Tesseract, which reads up to 256 lines."""
 
@@ -41,10 +47,8 @@ class _Mark:
     box: Box
     height: float
     letters: int
-    parts: int
     strength: float
-    score: float
-    constant: bool
+    look: float
     key: bytes
     """Digest of its page."""
 
@@ -63,7 +67,7 @@ def find_text(frames: Iterable[Frame], series: Series, options: Options | None =
     chosen = options or Options()
     if chosen.read:
         tesseract.check_available()
-    readings: dict[bytes, tuple[str, float, float]] = {}
+    readings: dict[bytes, Reading] = {}
     waiting: dict[bytes, NDArray[np.uint8]] = {}
     marks: list[list[_Mark]] = []
     before: bytes | None = None
@@ -93,74 +97,56 @@ def find_text(frames: Iterable[Frame], series: Series, options: Options | None =
 
 def _mark(candidate: Candidate, key: bytes) -> _Mark:
     return _Mark(
-        candidate.box, candidate.height, candidate.letters, candidate.parts, candidate.strength,
-        candidate.score, candidate.constant, key,
-    )  # fmt: skip
+        candidate.box, candidate.height, candidate.letters, candidate.strength, candidate.look, key
+    )
 
 
-def _read(pages: dict[bytes, NDArray[np.uint8]], options: Options) -> dict[bytes, tuple[str, float, float]]:
-    """Of each page: text, the letters' mean confidence, and how many letters are of words beyond doubt."""
-    words: dict[int, list[tesseract.Word]] = {}
+def _read(pages: dict[bytes, NDArray[np.uint8]], options: Options) -> dict[bytes, Reading]:
+    """What Tesseract reads on each page."""
+    words: dict[int, list[tuple[str, int, float]]] = {}
     for word in tesseract.read_pages(list(pages.values()), seconds=options.seconds):
-        words.setdefault(word.page, []).append(word)
+        letters = sum(map(str.isalnum, word.text))
+        words.setdefault(word.page, []).append((word.text, letters, word.confidence))
     readings = {}
     for number, key in enumerate(pages):
         of_page = words.get(number, [])
-        weights = [sum(map(str.isalnum, word.text)) for word in of_page]
-        total = sum(weights)
-        mean = sum(
-            weight * word.confidence for weight, word in zip(weights, of_page, strict=True)
-        ) / max(total, 1)
-        sure = sum(
-            weight
-            for weight, word in zip(weights, of_page, strict=True)
-            if word.confidence >= options.confidence
+        total = sum(letters for _, letters, _ in of_page)
+        readings[key] = Reading(
+            " ".join(text for text, _, _ in of_page),
+            total,
+            sum(letters * confidence for _, letters, confidence in of_page) / max(total, 1),
+            sum(letters for _, letters, confidence in of_page if confidence >= _SURE),
         )
-        readings[key] = (" ".join(word.text for word in of_page), mean, float(sure))
     return readings
 
 
 def _of_frame(
-    marks: Sequence[_Mark], readings: dict[bytes, tuple[str, float, float]], series: Series, options: Options
+    marks: Sequence[_Mark], readings: dict[bytes, Reading], series: Series, options: Options
 ) -> list[TextBox]:
     accepted: list[tuple[_Mark, TextBox]] = []
     rest: list[_Mark] = []
     for mark in marks:
-        text, mean, sure = readings.get(mark.key, ("", 0.0, 0.0))
-        letters = sum(map(str.isalnum, text))
-        if _reads(letters, sure, mean, mark):
-            accepted.append((mark, TextBox(mark.box, "read", mean, text)))
-        elif options.unread and _looks_like_text(mark):
-            accepted.append((mark, TextBox(mark.box, "unread", mark.score, text)))
+        reading = readings.get(mark.key, Reading())
+        likeness = probability(mark.look + weigh(reading_of(reading, mark.letters), READING))
+        if (likeness >= options.likeness and mark.letters >= _FEWEST) or reading.sure >= _BEYOND_DOUBT:
+            read = reading.letters >= 2 and reading.confidence >= 0.5
+            accepted.append((mark, TextBox(mark.box, "read" if read else "unread", likeness, reading.text)))
         else:
             rest.append(mark)
-    lines = _joined(accepted, rest)
     return [
-        replace(line, box=line.box.grown(_margin(height), series.rows, series.columns)) for line, height in lines
+        replace(line, box=_with_margin(line.box, height, series)) for line, height in _joined(accepted, rest)
     ]
 
 
-def _reads(letters: int, sure: float, mean: float, mark: _Mark) -> bool:
-    """Whether letters that Tesseract sees are no accident: it sees words of two to four in any tissue."""
-    if sure >= 5 or (sure >= 3 and (mean >= 0.8 or mark.strength > 0.35)):
-        return True
-    if letters >= 2 and mean >= 0.8 and mark.strength > 0.25:
-        return True
-    return letters >= 4 and mean >= 0.35 and mark.score > 0.5 and mark.strength > 0.25
-
-
-def _looks_like_text(mark: _Mark) -> bool:
-    """Strong strokes, many and even."""
-    if mark.constant:
-        return mark.score > 0.3 and mark.parts >= 3
-    if mark.strength > 0.7 and mark.score > 0.68 and mark.letters >= 5:
-        return True  # letters that touch one another or the edge of their panel
-    return mark.parts >= 4 and ((mark.strength > 0.4 and mark.score > 0.45) or mark.score > 0.65)
-
-
-def _margin(height: float) -> int:
-    """Pixels that a box reaches beyond the marks: grey edges, and the points between letters."""
-    return 2 + round(0.15 * height)
+def _with_margin(box: Box, height: float, series: Series) -> Box:
+    """The box with grey edges and the points of letters, and along the line with room for one more letter: the
+    last of a line that touches something is easily lost."""
+    wider = replace(
+        box,
+        left=max(0, box.left - round(0.6 * height)),
+        right=min(series.columns, box.right + round(0.6 * height)),
+    )
+    return wider.grown(2 + round(0.15 * height), series.rows, series.columns)
 
 
 def _joined(accepted: list[tuple[_Mark, TextBox]], rest: list[_Mark]) -> list[tuple[TextBox, float]]:

@@ -43,17 +43,14 @@ class Line:
     """Of its letters, in pixels."""
     evenness: float
     """0 to 1: how alike its letters are in height and weight."""
+    straightness: float
+    """0 to 1: share of the letters that end on one line below."""
     strength: float
     """0 to 1: how much the strokes differ from their ground."""
     page: NDArray[np.uint8]
     """The picture whose dark marks on light are the strokes; of the whole frame, shared by its lines."""
     constant: bool = False
     """Whether all strokes are of one stored value."""
-
-    @property
-    def score(self) -> float:
-        """0 to 1: how much it looks like text."""
-        return self.evenness * min(1.0, self.letters / 6) * (0.5 + 0.5 * self.strength)
 
 
 def lines_in(picture: NDArray[np.uint8]) -> Iterator[Line]:
@@ -171,6 +168,7 @@ def _lines(
         len(group),
         float(np.percentile(heights, 75)),
         evenness,
+        float((np.abs(places[:, 2] - np.median(places[:, 2])) <= max(1.0, 0.12 * usual)).mean()),
         strength,
         page,
         constant,

@@ -1,0 +1,71 @@
+"""How much a line of marks is like text, from its look and from what Tesseract read in it.
+
+A logistic model of a few numbers. The weights are fitted by benchmarks/burned_text_weights.py to lines of generated
+images with text and of real images without; they are few, so that a person can read what they say: text has
+many parts that end on one line, are alike, stand out of their ground, and fill the height of their line.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from imarium.deid.pixels.strokes import Line
+
+LOOK = {
+    "bias": -8.07,
+    "parts": 3.58,
+    "straightness": 2.51,
+    "evenness": 3.53,
+    "strength": 7.02,
+    "looseness": -4.6,
+    "constant": -4.72,
+    "size": -1.56,
+}
+READING = {"sure": 0.08, "known": 0.6, "mismatch": -1.45}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What Tesseract read in a line."""
+
+    text: str = ""
+    letters: int = 0
+    """Letters and digits."""
+    confidence: float = 0.0
+    """Mean over the letters, 0 to 1."""
+    sure: int = 0
+    """Letters of words with a confidence of at least 0.6."""
+
+
+def look_of(line: Line, scale: int) -> dict[str, float]:
+    """What the look of a line says, as the model takes it. `scale` is pixels of the frame a pixel of the line."""
+    return {
+        "bias": 1.0,
+        "parts": min(math.log2(line.parts), 4.0),
+        "straightness": line.straightness,
+        "evenness": line.evenness,
+        "strength": line.strength,
+        "looseness": min(line.box.height / line.height, 2.5),
+        "constant": float(line.constant),
+        "size": abs(math.log2(line.height * scale / 12)),
+    }
+
+
+def reading_of(reading: Reading, letters: int) -> dict[str, float]:
+    """What was read in a line of about so many letters, as the model takes it."""
+    return {
+        "sure": float(min(reading.sure, 8)),
+        "known": reading.confidence * min(reading.letters, 6),
+        "mismatch": abs(reading.letters - letters) / max(reading.letters, letters, 1),
+    }
+
+
+def weigh(numbers: dict[str, float], weights: dict[str, float]) -> float:
+    """The sum of the weighted numbers."""
+    return sum(weights[name] * value for name, value in numbers.items())
+
+
+def probability(sum_: float) -> float:
+    """0 to 1."""
+    return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, sum_))))
