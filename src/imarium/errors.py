@@ -110,3 +110,9 @@ class MissingProgramError(ImariumError):
     """A program that this task needs is not installed; the message says how to get it."""
 
     code = "missing-program"
+
+
+class FaceRemovalError(InvalidRequestError):
+    """A face cannot be removed: no geometry, no head, or not enough of one."""
+
+    code = "no-face-removal"
