@@ -85,7 +85,7 @@ def test_the_preview_shows_before_and_after():
         ({"modality": None}, "CT and MR alone"),
         ({"volume": np.zeros((3, 8, 8), np.int16)}, "at least 4"),
         ({"volume": np.zeros((10, 8, 8), np.complex64)}, "real numbers"),
-        ({"volume": np.zeros((20, 40, 40), np.int16)}, "hardly any bone"),
+        ({"volume": np.zeros((20, 40, 40), np.int16)}, "no background"),
         ({"affine": np.diag([30.0, 30.0, 30.0, 1.0])}, "mm long"),
     ],
 )
