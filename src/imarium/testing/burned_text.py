@@ -33,7 +33,18 @@ GROUNDS: tuple[Ground, ...] = ("ct", "mr", "cr", "us", "us-ybr", "palette", "dx-
 
 Look: TypeAlias = Literal["white", "grey", "dark", "boxed", "coloured"]
 
-_SURNAMES = ("SMITH", "Okafor", "GARCIA", "Lindqvist", "MUELLER", "Novak", "TANAKA", "O'Brien", "DUBOIS", "Haugen")
+_SURNAMES = (
+    "SMITH",
+    "Okafor",
+    "GARCIA",
+    "Lindqvist",
+    "MUELLER",
+    "Novak",
+    "TANAKA",
+    "O'Brien",
+    "DUBOIS",
+    "Haugen",
+)
 _GIVEN = ("JOHN", "Amara", "LUCIA", "Erik", "HANNA", "Pavel", "YUKI", "Maeve", "CLAIRE", "Ingrid")
 _PLACES = ("St. Mary Hospital", "CITY CLINIC", "Univ. Medical Center", "Radiology North")
 _HARMLESS = ("120 kV", "W 400 L 40", "MI 0.8 TIs 0.4", "Im 12/24", "5 cm", "Sag T2")
@@ -300,7 +311,9 @@ def _paint(
     low, high = _shown_range(series, frame)
     if series.photometric == "MONOCHROME1":
         low, high = high, low
-    value = {"white": high, "grey": low + 0.75 * (high - low), "dark": low, "boxed": low, "coloured": high}[look]
+    value = {"white": high, "grey": low + 0.75 * (high - low), "dark": low, "boxed": low, "coloured": high}[
+        look
+    ]
     frame[back] = high
     frame[...] = np.rint(frame * (1 - share) + value * share).astype(frame.dtype)
 
@@ -315,7 +328,9 @@ def _shown_range(series: Series, frame: NDArray[Any]) -> tuple[float, float]:
 def _to_ybr(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
     red, green, blue = rgb
     luminance = 0.299 * red + 0.587 * green + 0.114 * blue
-    return np.asarray([luminance, 128 + 0.564 * (blue - luminance), 128 + 0.713 * (red - luminance)]).clip(0, 255)
+    return np.asarray([luminance, 128 + 0.564 * (blue - luminance), 128 + 0.713 * (red - luminance)]).clip(
+        0, 255
+    )
 
 
 # --- what the images show -------------------------------------------------------------------------------
@@ -346,7 +361,9 @@ def _ground(ground: Ground, rng: np.random.Generator) -> tuple[list[NDArray[Any]
     if ground == "cr":
         rows, columns = 900, 760
         body = _soft(rng, (rows, columns), 60) * 0.5 + _soft(rng, (rows, columns), 12) * 0.25
-        body += 0.2 * np.clip(np.sin(np.mgrid[:rows, :columns][0] / 22 + 3 * _soft(rng, (rows, columns), 90)), 0.6, 1)
+        body += 0.2 * np.clip(
+            np.sin(np.mgrid[:rows, :columns][0] / 22 + 3 * _soft(rng, (rows, columns), 90)), 0.6, 1
+        )
         frame = np.clip(12000 * body + rng.normal(0, 60, body.shape) + 1500, 0, 16383).astype(np.uint16)
         return [frame], series_of(
             frame, modality="CR", format="dicom", photometric="MONOCHROME1", bits_stored=14

@@ -91,7 +91,9 @@ def _inside(
     x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32],
     center: tuple[float, float, float], radii: tuple[float, float, float],
 ) -> NDArray[np.bool_]:  # fmt: skip
-    parts = ((value - middle) / radius for value, middle, radius in zip((x, y, z), center, radii, strict=True))
+    parts = (
+        (value - middle) / radius for value, middle, radius in zip((x, y, z), center, radii, strict=True)
+    )
     return np.asarray(sum(part * part for part in parts) < 1)
 
 

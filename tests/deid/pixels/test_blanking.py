@@ -20,7 +20,12 @@ def boxes(most: int = 90) -> st.SearchStrategy[Box]:
     places = st.tuples(*[st.integers(0, most)] * 4, st.integers(0, 3), st.integers(1, 3))
     return places.map(
         lambda sides: Box(
-            sides[0], sides[1], sides[0] + 1 + sides[2], sides[1] + 1 + sides[3], sides[4], sides[4] + sides[5]
+            sides[0],
+            sides[1],
+            sides[0] + 1 + sides[2],
+            sides[1] + 1 + sides[3],
+            sides[4],
+            sides[4] + sides[5],
         )
     )
 

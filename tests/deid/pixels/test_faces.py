@@ -14,7 +14,9 @@ from imarium.testing.heads import EYE, head
 HEADS = [
     pytest.param({"modality": "MR"}, id="mr"),
     pytest.param({"modality": "CT"}, id="ct"),
-    pytest.param({"modality": "CT", "tilt": 18.0, "spacing": (5.0, 1.8, 1.8), "shape": (44, 140, 120)}, id="ct-tilted"),
+    pytest.param(
+        {"modality": "CT", "tilt": 18.0, "spacing": (5.0, 1.8, 1.8), "shape": (44, 140, 120)}, id="ct-tilted"
+    ),
     pytest.param({"modality": "MR", "pitch": 15.0}, id="mr-looking-down"),
     pytest.param({"modality": "MR", "pitch": -12.0}, id="mr-looking-up"),
     pytest.param({"modality": "CT", "flip": True}, id="ct-other-hand"),

@@ -42,6 +42,14 @@ def test_nothing_is_found_where_there_is_none():
     assert sum(map(len, boxes)) == 0
 
 
+@pytest.mark.parametrize("deviation", [5, 20, 60])
+@pytest.mark.parametrize("kind", ["normal", "uniform", "rayleigh"])
+def test_noise_is_no_text(kind, deviation):
+    rng = np.random.default_rng(0)
+    frame = (300 + deviation * getattr(rng, kind)(size=(200, 240))).astype(np.int16)
+    assert find_text([frame], series_of(frame)) == []
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32"])
 @pytest.mark.parametrize("look", ["white", "boxed"])
 def test_every_type_of_value(dtype, look):
@@ -73,7 +81,7 @@ def test_empty_frames(value):
 def test_an_overlay_of_a_film_is_one_box_and_text_that_comes_and_goes_another():
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 60, (160, 240), dtype=np.uint8) for _ in range(12)]
-    series = series_of(frames[0], 12)
+    series = series_of(frames[0], 12, bits_stored=8)
     always = plant_line(frames, series, "SMITH JOHN", top=4, left=6, size=14)
     sometimes = plant_line(frames[4:8], series, "12.03.1954", top=120, left=100, size=14)
     found = find_text(iter(frames), series)

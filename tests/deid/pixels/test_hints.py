@@ -12,7 +12,12 @@ from imarium.testing import series_of
 US = series_of(np.zeros((40, 60), np.uint8), 5, modality="US")
 
 
-@given(st.lists(st.tuples(st.integers(-5, 70), st.integers(-5, 50), st.integers(0, 70), st.integers(0, 50)), max_size=4))
+@given(
+    st.lists(
+        st.tuples(st.integers(-5, 70), st.integers(-5, 50), st.integers(0, 70), st.integers(0, 50)),
+        max_size=4,
+    )
+)
 def test_boxes_and_regions_cover_every_pixel_once(regions):
     counted = np.zeros((40, 60), int)
     inside = np.zeros((40, 60), bool)

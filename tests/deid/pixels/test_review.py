@@ -70,7 +70,14 @@ def test_the_same_box_has_the_same_name():
 
 
 @pytest.mark.parametrize(
-    "change", [{"decision": "perhaps"}, {"mended": [1, 2]}, {"bottom": 0}, {"top": None}, {"mended": [5, 5, 1, 1, 0, 1]}]
+    "change",
+    [
+        {"decision": "perhaps"},
+        {"mended": [1, 2]},
+        {"bottom": 0},
+        {"top": None},
+        {"mended": [5, 5, 1, 1, 0, 1]},
+    ],
 )
 def test_damaged_findings_are_refused(change):
     data = findings_of("1", FOUND)[0].to_json() | change

@@ -21,10 +21,17 @@ def line(text):
 
 @pytest.mark.usefixtures("reading")
 def test_words_come_with_their_page():
-    words = tesseract.read_pages([line("FIRST"), PAGE, line("2024 THIRD")])
-    assert [(word.page, word.text) for word in words] == [(0, "FIRST"), (2, "2024"), (2, "THIRD")]
+    words = tesseract.read_pages([line("FIRST"), line("2024 THIRD")])
+    assert [(word.page, word.text) for word in words] == [(0, "FIRST"), (1, "2024"), (1, "THIRD")]
     assert all(word.confidence > 0.8 for word in words)
     assert all(0 <= word.left < word.right <= 420 for word in words)
+
+
+@pytest.mark.usefixtures("reading")
+def test_pages_without_words_between_others_keep_their_numbers():
+    words = tesseract.read_pages([line("FIRST"), PAGE, PAGE, line("FOURTH")])
+    sure = [(word.page, word.text) for word in words if word.confidence > 0.5]
+    assert sure == [(0, "FIRST"), (3, "FOURTH")]  # of white pages it reads words of no confidence
 
 
 @pytest.mark.usefixtures("reading")
@@ -59,7 +66,11 @@ def program(folder, text):
 
 @pytest.mark.parametrize(
     ("does", "words"),
-    [("exec sleep 30", "longer than"), ("cat > /dev/null; echo SMITH >&2; exit 3", "status 3"), ("kill -9 $$", "status")],
+    [
+        ("exec sleep 30", "longer than"),
+        ("cat > /dev/null; echo SMITH >&2; exit 3", "status 3"),
+        ("kill -9 $$", "status"),
+    ],
 )
 def test_a_process_that_fails_is_an_error_without_what_it_read(monkeypatch, tmp_path, does, words):
     monkeypatch.setenv("PATH", program(tmp_path, does))

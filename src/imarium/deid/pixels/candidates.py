@@ -58,7 +58,12 @@ def candidates(frame: Frame, series: Series) -> list[Candidate]:
             shown, scale = _halved(shown), scale * 2
     return [
         Candidate(
-            one.box, one.line.height * one.scale, one.line.letters, one.line.strength, one.look, _page(one.line)
+            one.box,
+            one.line.height * one.scale,
+            one.line.letters,
+            one.line.strength,
+            one.look,
+            _page(one.line),
         )
         for one in _distinct(found)
     ]

@@ -75,7 +75,9 @@ def deface(
     is found: then nothing was removed, and the volume is not safe.
     """
     if affine is None:
-        raise FaceRemovalError("where the slices lie is unknown, so the front of the head is too; no face was removed")
+        raise FaceRemovalError(
+            "where the slices lie is unknown, so the front of the head is too; no face was removed"
+        )
     matrix = np.asarray(affine, dtype=np.float64)
     if matrix.shape != (4, 4) or not plausible(matrix) or abs(np.linalg.det(matrix[:3, :3])) < 1e-6:
         raise FaceRemovalError("the geometry of the volume makes no sense; no face was removed")

@@ -96,9 +96,7 @@ def find_text(frames: Iterable[Frame], series: Series, options: Options | None =
 
 
 def _mark(candidate: Candidate, key: bytes) -> _Mark:
-    return _Mark(
-        candidate.box, candidate.height, candidate.letters, candidate.strength, candidate.look, key
-    )
+    return _Mark(candidate.box, candidate.height, candidate.letters, candidate.strength, candidate.look, key)
 
 
 def _read(pages: dict[bytes, NDArray[np.uint8]], options: Options) -> dict[bytes, Reading]:

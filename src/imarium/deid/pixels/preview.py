@@ -40,7 +40,9 @@ def contact_sheet(findings: Sequence[Finding], series: Series, frame_of: Callabl
     """PNG of up to 200 findings of a series, each from the first of its frames, which `frame_of` gives."""
     shown = list(findings)[:_MOST_CELLS]
     columns = 2 if len(shown) > 1 else 1
-    sheet = Image.new("RGB", (columns * (_WIDE + 8), max(1, math.ceil(len(shown) / columns)) * (_HIGH + 8)), (40, 40, 40))
+    sheet = Image.new(
+        "RGB", (columns * (_WIDE + 8), max(1, math.ceil(len(shown) / columns)) * (_HIGH + 8)), (40, 40, 40)
+    )
     for number, finding in enumerate(shown):
         cell = _cell(frame_of(finding.first), series, finding, _WIDE, _HIGH)
         sheet.paste(cell, ((number % columns) * (_WIDE + 8) + 4, (number // columns) * (_HIGH + 8) + 4))

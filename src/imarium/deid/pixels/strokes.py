@@ -26,6 +26,8 @@ MOST_HEIGHT = 64
 """Rows of a letter at one scale."""
 LEAST_STRENGTH = 0.15
 """Of a line: speckle and noise have less."""
+_NOISE_TIMES = 3.5
+"""Strokes differ from their ground by so many standard deviations of the noise."""
 _MOST_PARTS = 2500
 """Letters-to-be of one mask; of more, the strongest."""
 
@@ -56,6 +58,9 @@ class Line:
 def lines_in(picture: NDArray[np.uint8]) -> Iterator[Line]:
     """Lines of light strokes on dark, and of dark strokes on light, in a grey picture (rows, columns)."""
     size = THICKEST + 1
+    thresholds = [threshold for threshold in THRESHOLDS if threshold >= _NOISE_TIMES * _noise(picture)]
+    if not thresholds:
+        return
     for light in (True, False):
         if light:
             ground = ndimage.maximum_filter(ndimage.minimum_filter(picture, size, mode="nearest"), size)
@@ -63,14 +68,22 @@ def lines_in(picture: NDArray[np.uint8]) -> Iterator[Line]:
         else:
             ground = ndimage.minimum_filter(ndimage.maximum_filter(picture, size, mode="nearest"), size)
             strokes = np.maximum(ground, picture) - picture
-        if not (strokes >= THRESHOLDS[0]).any():
+        if not (strokes >= thresholds[0]).any():
             continue
         # Half a stroke's own difference is enough to be black on the page, so that thin letters stay whole.
         page = 255 - np.minimum(strokes, 127) * 2
-        for threshold in THRESHOLDS:
+        for threshold in thresholds:
             mask = strokes >= threshold
             if mask.any():
                 yield from lines_of(mask, page, strokes)
+
+
+def _noise(picture: NDArray[np.uint8]) -> float:
+    """Standard deviation of what differs from pixel to pixel, over most of the picture."""
+    if picture.shape[1] < 2:
+        return 0.0
+    steps = np.abs(np.diff(picture[::2].astype(np.int16), axis=1))
+    return float(np.median(steps)) / 0.954
 
 
 def lines_of(
