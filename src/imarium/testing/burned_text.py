@@ -126,7 +126,8 @@ def plant_line(
     smooth: bool = True,
     colour: tuple[int, int, int] = (255, 255, 0),
 ) -> Planted:
-    """Draw one line into `frames` (in place; the same in all) and tell where. Parts beyond the edge are cut off.
+    """Draw one line into `frames` (in place; the same in all) and tell where. Parts beyond the edge are cut
+    off.
 
     `smooth` draws with grey edges, as consoles of today do; without, every pixel of a glyph has one value.
     """
@@ -149,7 +150,8 @@ def glyphs(
     draw = ImageDraw.Draw(canvas)
     draw.fontmode = "L" if smooth else "1"
     draw.text((left, top), text, fill=255, font=_font(face, size), anchor="la")
-    return np.asarray(canvas, dtype=np.float32) / 255
+    share: NDArray[np.float32] = np.asarray(canvas, dtype=np.float32) / np.float32(255)
+    return share
 
 
 @cache
@@ -227,8 +229,8 @@ def _plant(frames: list[NDArray[Any]], series: Series, rng: np.random.Generator)
 
 
 def _visible(frame: NDArray[Any], series: Series, planted: Planted) -> bool:
-    """Whether the ink differs from what is around it by a sixth of the range almost everywhere: nobody can read
-    what does not."""
+    """Whether the ink differs from what is around it by a sixth of the range almost everywhere: nobody can
+    read what does not."""
     if not planted.ink.any():
         return False
     shown = np.asarray(_rgb(frame, series), np.float64)
@@ -241,13 +243,14 @@ def _visible(frame: NDArray[Any], series: Series, planted: Planted) -> bool:
 def _rgb(frame: NDArray[Any], series: Series) -> NDArray[Any]:
     """(rows, columns, channels) of 0 to 255, as a screen shows the whole range."""
     if series.palette:
-        return np.asarray(series.palette)[frame]
+        return np.asarray(np.asarray(series.palette)[frame])
     if series.photometric == "YBR_FULL":
         return ybr_full_to_rgb(frame)
     if series.samples == 3:
         return frame
     low, high = _shown_range(series, frame)
-    return (np.clip((frame.astype(np.float64) - low) / max(high - low, 1), 0, 1) * 255)[..., None]
+    shown = np.clip((frame.astype(np.float64) - low) / max(high - low, 1), 0, 1) * 255
+    return np.asarray(shown[..., None])
 
 
 def _mean_around(channel: NDArray[np.float64], edge: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -376,7 +379,7 @@ def _ground(ground: Ground, rng: np.random.Generator) -> tuple[list[NDArray[Any]
     if ground == "palette":
         grey = _fan(rng, 480, 640)
         frame = (grey // 4).astype(np.uint8)
-        palette = tuple((value * 4, value * 4, value * 4) for value in range(63)) + ((255, 255, 255),)
+        palette = (*((value * 4, value * 4, value * 4) for value in range(63)), (255, 255, 255))
         return [np.minimum(frame, 62)], series_of(
             frame, modality="US", format="dicom", photometric="PALETTE COLOR", palette=palette, bits_stored=8
         )

@@ -26,13 +26,13 @@ class Head:
     """(column, row, slice) to RAS+ mm."""
     modality: str
     face: NDArray[np.bool_]
-    """Skin within 5 mm of the air in front, between brow and chin, to 45 mm beside the middle, at least 40 mm in
-    front of the middle of the brain."""
+    """Skin within 5 mm of the air in front, between brow and chin, to 45 mm beside the middle, at least 40 mm
+    in front of the middle of the brain."""
 
     @property
     def brain(self) -> NDArray[np.bool_]:
         """Voxels of the brain."""
-        return self.labels == BRAIN
+        return np.asarray(self.labels == BRAIN)
 
 
 def head(
@@ -51,9 +51,9 @@ def head(
     """A head of usual size.
 
     `spacing` is (slice, row, column) in mm. `pitch` turns the nose down, `tilt` shears the slices as a gantry
-    does, both in degrees. `center` is where the middle of the brain lies (RAS mm), `low` the height below it at
-    which the volume begins. `flip` stores the rows and columns as NIfTI of the other hand does. Without `face`
-    there is only what the skull holds.
+    does, both in degrees. `center` is where the middle of the brain lies (RAS mm), `low` the height below it
+    at which the volume begins. `flip` stores the rows and columns as NIfTI of the other hand does. Without
+    `face` there is only what the skull holds.
     """
     step_z, step_y, step_x = spacing
     slices, rows, columns = shape
@@ -108,7 +108,7 @@ def _label(
         cerebrum = _inside(x, y, z, (0, 0, 5), (68 + more, 86 + more, 66 + more))
         base = z > -32 - more + np.clip(0.25 * (y - 20), 0, 14)
         cerebellum = _inside(x, y, z, (0, -42, -34), (52 + more, 36 + more, 28 + more))
-        return (cerebrum & base) | cerebellum
+        return np.asarray((cerebrum & base) | cerebellum)
 
     if face:
         skin = _inside(x, y, z, (0, 28, -78), (64, 68, 62)) & (y < 92)

@@ -9,6 +9,9 @@ from PIL import Image
 
 from imarium.deid.pixels.faces import deface
 from imarium.errors import FaceRemovalError
+from imarium.formats import recognise
+from imarium.formats.base import ReadContext
+from imarium.settings import Limits
 from imarium.testing.heads import EYE, head
 
 HEADS = [
@@ -112,10 +115,6 @@ def test_noise_is_no_head():
 
 def test_a_skull_of_plastic_is_refused(shared_data, tmp_path):
     """A head phantom of bone alone: there is no brain to keep, so nothing is certain."""
-    from imarium.formats import recognise
-    from imarium.formats.base import ReadContext
-    from imarium.settings import Limits
-
     files = sorted((shared_data / "ct-philips-tilt").glob("I*"))
     (source,) = recognise(files[0]).read(files, ReadContext(Limits(), tmp_path))
     volume = np.stack(list(source.read_frames())).astype(np.float32) - 1024

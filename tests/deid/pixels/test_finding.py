@@ -1,9 +1,11 @@
 """Text in pixels is found, whatever holds it; tissue is left alone."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.data import get_testdata_file
 
 from imarium.deid.pixels.blanking import blanked
 from imarium.deid.pixels.boxes import Box
@@ -137,11 +139,7 @@ def test_a_real_image_with_a_name_in_it(shared_data, tmp_path):
 
 
 def test_a_real_ultrasound_with_many_lines(tmp_path):
-    from pydicom.data import get_testdata_file
-
     path = get_testdata_file("examples_palette.dcm")
-    from pathlib import Path
-
     frames, series = read(Path(path), tmp_path)
     text = " ".join(one.text for one in find_text(frames, series))
     for words in ("Philips Healthcare", "5/25/2011", "2:56:22", "11-05-25", "MI 1.1"):
@@ -150,10 +148,6 @@ def test_a_real_ultrasound_with_many_lines(tmp_path):
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "693_J2KI.dcm", "JPEG-lossy.dcm"])
 def test_real_images_without_text(name, tmp_path):
-    from pathlib import Path
-
-    from pydicom.data import get_testdata_file
-
     frames, series = read(Path(get_testdata_file(name)), tmp_path)
     assert find_text(frames, series) == []
 

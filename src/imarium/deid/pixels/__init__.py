@@ -1,7 +1,7 @@
 """Pixels that name a person: burned-in text, found, reviewed and blanked, and faces in head CT and MR.
 
-How it works and how well: docs/design/deidentification-pixels.md. Import from the modules; loading this package loads
-none of them:
+How it works and how well: docs/design/deidentification-pixels.md. Import from the modules; loading this
+package loads none of them:
 
 - `boxes`: `Box`, `TextBox`
 - `finding`: `find_text`, by `views`, `strokes`, `candidates`, `likeness` and `tesseract`

@@ -17,12 +17,13 @@ from imarium.model.series import Frame, SourceCodestream
 
 
 def blank_value(series: Series) -> NDArray[Any]:
-    """What blanked pixels hold: one stored value a sample, `series.dtype` of shape (samples,), shown as black.
+    """What blanked pixels hold: one stored value a sample, `series.dtype` of shape (samples,), shown as
+    black.
 
     Grey of unsigned values: 0, or the largest of the stored bits for MONOCHROME1. Signed values and floats: 0
     of rescaled values would be tissue in a CT, so it is what the rescale makes of -1024 where the unit is HU,
-    else the smallest of the stored bits (0 for floats). Palettes: the index of the darkest colour. RGB: 0; YBR:
-    luminance 0 without colour. A fourth sample (alpha) is opaque. Label maps: 0.
+    else the smallest of the stored bits (0 for floats). Palettes: the index of the darkest colour. RGB: 0;
+    YBR: luminance 0 without colour. A fourth sample (alpha) is opaque. Label maps: 0.
     """
     dtype = np.dtype(series.dtype)
     top = _top(series, dtype)
@@ -54,12 +55,12 @@ def _top(series: Series, dtype: np.dtype[Any]) -> float:
     if dtype.kind not in "iu":
         return 1.0
     bits = min(series.bits_stored or dtype.itemsize * 8, dtype.itemsize * 8)
-    return int(2**bits - 1) if dtype.kind == "u" else int(2 ** (bits - 1) - 1)
+    return (1 << bits) - 1 if dtype.kind == "u" else (1 << bits - 1) - 1
 
 
 def _lowest(series: Series, dtype: np.dtype[Any]) -> float:
     bits = min(series.bits_stored or dtype.itemsize * 8, dtype.itemsize * 8)
-    lowest = -(2 ** (bits - 1))
+    lowest = -(1 << bits - 1)
     if series.rescale_unit == "HU" or series.modality == "CT":
         air = round((-1024 - series.rescale_intercept) / (series.rescale_slope or 1.0))
         return max(lowest, min(air, -lowest - 1))
@@ -71,9 +72,9 @@ def blanked(
 ) -> Iterator[Frame]:
     """The frames of a series, in order, with the boxes blank: every sample of every pixel is `value`.
 
-    A frame without a box comes through as the object that it is; one with a box is a copy. Boxes may reach beyond
-    the last row, column or frame. Raises InvalidRequestError if `value` is not one number a sample, or the frames
-    are not of the series' shape.
+    A frame without a box comes through as the object that it is; one with a box is a copy. Boxes may reach
+    beyond the last row, column or frame. Raises InvalidRequestError if `value` is not one number a sample, or
+    the frames are not of the series' shape.
     """
     filling = blank_value(series) if value is None else np.asarray(value)
     if filling.shape != (series.samples,) or not np.array_equal(filling.astype(series.dtype), filling):
@@ -95,8 +96,8 @@ def _blank(frame: Frame, boxes: Sequence[Box], filling: NDArray[Any]) -> Frame:
 def blanked_source(source: SourceSeries, boxes: Sequence[Box]) -> SourceSeries:
     """A source whose frames are read with the boxes blank.
 
-    Frames with a box no longer offer the codestream of their source, which still holds what was blanked: they are
-    encoded without loss. The others keep theirs. Attachments are headers and are not touched here.
+    Frames with a box no longer offer the codestream of their source, which still holds what was blanked: they
+    are encoded without loss. The others keep theirs. Attachments are headers and are not touched here.
     """
     series = source.series
     kept = source.codestream

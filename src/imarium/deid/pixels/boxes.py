@@ -14,8 +14,8 @@ the device or a policy declares; drawn by a reviewer."""
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Pixels of a range of frames: rows `top` to `bottom` - 1, columns `left` to `right` - 1, frames `first` to
-    `stop` - 1, all counted from 0 at full resolution."""
+    """Pixels of a range of frames: rows `top` to `bottom` - 1, columns `left` to `right` - 1, frames `first`
+    to `stop` - 1, all counted from 0 at full resolution."""
 
     top: int
     left: int

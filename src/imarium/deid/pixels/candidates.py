@@ -36,8 +36,10 @@ class Candidate:
     """About how many."""
     strength: float
     """0 to 1: how much they differ from their ground."""
+    numbers: dict[str, float]
+    """What `likeness.look_of` says of it."""
     look: float
-    """The weighted sum of `likeness.LOOK`."""
+    """Their sum, weighted with `likeness.LOOK`."""
     page: NDArray[np.uint8]
     """Grey, dark on light, letters of about `LETTER` rows, with a light border."""
 
@@ -62,6 +64,7 @@ def candidates(frame: Frame, series: Series) -> list[Candidate]:
             one.line.height * one.scale,
             one.line.letters,
             one.line.strength,
+            one.numbers,
             one.look,
             _page(one.line),
         )
@@ -74,6 +77,7 @@ class _Found:
     box: Box
     line: Line
     scale: int
+    numbers: dict[str, float]
     look: float
 
 
@@ -90,11 +94,13 @@ def _at_scale(lines: Iterable[Line], scale: int, series: Series) -> Iterator[_Fo
             scale * side for side in (line.box.top, line.box.left, line.box.bottom, line.box.right)
         )
         box = Box(top, left, min(bottom, series.rows), min(right, series.columns))
-        yield _Found(box, line, scale, weigh(look_of(line, scale), LOOK))
+        numbers = look_of(line, scale)
+        yield _Found(box, line, scale, numbers, weigh(numbers, LOOK))
 
 
 def _distinct(found: list[_Found]) -> list[_Found]:
-    """The best of those that cover the same place: two of each, since a mask that looks better may read worse."""
+    """The best of those that cover the same place: two of each, since a mask that looks better may read
+    worse."""
     if not found:
         return []
     found.sort(key=lambda one: -one.look)

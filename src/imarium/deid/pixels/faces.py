@@ -1,7 +1,8 @@
 """Removes the face from a head CT or MR: what lies in front of and below the brain becomes background.
 
-The region is bounded by a surface that begins in front of the frontal pole at the height of the brow and falls back
-under the brain; nothing within a margin of the brain is touched. Ears and the back of the head stay.
+The region is bounded by a surface that begins in front of the frontal pole at the height of the brow and
+falls back under the brain; nothing within a margin of the brain is touched. Ears and the back of the head
+stay.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from imarium.errors import FaceRemovalError
 from imarium.model.geometry import plausible
 
 PROFILE = ((-13.0, 4.0), (-26.0, -20.0), (-44.0, -40.0), (-62.0, -50.0))
-"""The surface that bounds what is removed, in the middle plane of an average head whose brain is 172 mm long: (mm above
-the frontal pole, mm in front of it). Nothing above the first point is removed; below the last it goes straight down."""
+"""The surface that bounds what is removed, in the middle plane of an average head whose brain is 172 mm long:
+(mm above the frontal pole, mm in front of it). Nothing above the first point is removed; below the last it
+goes straight down."""
 _USUAL_LENGTH = 172.0
 """Of a brain, back to front, in mm."""
 _USUAL_ANGLE = 12.0
-"""Degrees by which the longest axis of the brain mask rises to the front in a head that looks straight ahead."""
+"""Degrees by which the longest axis of the brain mask rises to the front in a head that looks straight
+ahead."""
 MARGIN_MM = 8.0
 """Around the brain mask, that is never touched."""
 _STEEPEST = 40.0
@@ -39,16 +42,18 @@ class FaceReport:
     """What was done, and how far to trust it."""
 
     face: Literal["removed", "absent"]
-    """`absent`: there is a brain and no tissue where a face would be (skull-stripped, or the volume ends above it)."""
+    """`absent`: there is a brain and no tissue where a face would be (skull-stripped, or the volume ends
+    above it)."""
     confidence: float
     """0 to 1; below 0.7 somebody should look at the preview before release."""
     brain_ml: float
     removed_ml: float
     """Tissue that became background."""
     surface_removed: float
-    """Share of the skin between brow and chin, within 45 mm of the middle, that became background; 0 without a face."""
+    """Share of the skin between brow and chin, within 45 mm of the middle, that became background; 0 without
+    a face."""
     brain_changed: int
-    """Voxels of the brain mask that changed; 0, or there is no result."""
+    """Voxels of the brain mask that changed, counted on the volume's own grid after the fact; 0 is right."""
     pitch_degrees: float
     """How far the head looks up (positive) or down."""
     notes: tuple[str, ...]
@@ -66,13 +71,13 @@ def deface(
 ) -> tuple[NDArray[Any], Mask, FaceReport]:
     """A copy of a volume without the face, the mask of what became background, and a report.
 
-    `volume` is (slices, rows, columns) of HU for CT, of any unit for MR; its type is kept. `affine` maps (column,
-    row, slice) to RAS+ mm and may be sheared (gantry tilt). Voxels outside the mask are bit for bit the same.
-    `background` is the value that removed voxels get: by default the usual value of the air around the head. The mask
-    covers air in front of the face too, so that its outline does not show what was there.
+    `volume` is (slices, rows, columns) of HU for CT, of any unit for MR; its type is kept. `affine` maps
+    (column, row, slice) to RAS+ mm and may be sheared (gantry tilt). Voxels outside the mask are bit for bit
+    the same. `background` is the value that removed voxels get: by default the usual value of the air around
+    the head. The mask covers air in front of the face too, so that its outline does not show what was there.
 
-    Raises FaceRemovalError where the geometry is unknown, the modality is neither CT nor MR, or no brain of human size
-    is found: then nothing was removed, and the volume is not safe.
+    Raises FaceRemovalError where the geometry is unknown, the modality is neither CT nor MR, or no brain of
+    human size is found: then nothing was removed, and the volume is not safe.
     """
     if affine is None:
         raise FaceRemovalError(
@@ -85,8 +90,8 @@ def deface(
         raise FaceRemovalError("faces are removed from CT and MR alone; this is another modality")
     if volume.ndim != 3 or min(volume.shape) < 4 or volume.dtype.kind not in "iuf":
         raise FaceRemovalError(
-            f"a volume of at least 4 slices, rows and columns of real numbers is needed, not {volume.shape} of "
-            f"{volume.dtype}"
+            "a volume of at least 4 slices, rows and columns of real numbers is needed, not "
+            f"{volume.shape} of {volume.dtype}"
         )
     values = np.nan_to_num(np.asarray(volume, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     dark = -1000.0 if modality == "CT" else float(values.min())
@@ -120,10 +125,11 @@ def deface(
     removed = smooth > 0.5
     surface = _surface(grid, anatomy, pitch)
     share = float((surface & removed).sum() / max(int(surface.sum()), 1))
-    confidence, notes = _trust(anatomy, grid, share, pitch, float((tissue & removed).sum()) * STEP**3 / 1000)
+    removed_ml = float((anatomy.head & removed).sum()) * STEP**3 / 1000
+    confidence, notes = _trust(anatomy, grid, share, pitch, removed_ml)
     report = FaceReport(
-        "removed", confidence, anatomy.brain_ml, float((anatomy.head & removed).sum()) * STEP**3 / 1000, share,
-        brain_changed, pitch, notes, compare(grid, anatomy, after),
+        "removed", confidence, anatomy.brain_ml, removed_ml, share, brain_changed, pitch, notes,
+        compare(grid, anatomy, after),
     )  # fmt: skip
     return made, mask, report
 
@@ -155,7 +161,8 @@ def _pitch(brain: Mask) -> float:
 def _turned(
     grid: Grid, brain: Mask, pitch: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Millimetres to the right of, in front of and above the middle of the brain, in the head's own directions."""
+    """Millimetres to the right of, in front of and above the middle of the brain, in the head's own
+    directions."""
     x, y, z = grid.places()
     middle = [float(grid.origin[axis] + STEP * np.nonzero(brain)[axis].mean()) for axis in range(3)]
     angle = np.deg2rad(pitch)

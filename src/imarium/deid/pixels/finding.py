@@ -22,8 +22,8 @@ _BATCH = 256
 _SURE = 0.6
 """Confidence of a word from which its letters count as surely read."""
 _FEWEST = 3
-"""Letters of a line that is found by its look: side markers and single marks are no identifiers, and tissue has
-many such."""
+"""Letters of a line that is found by its look: side markers and single marks are no identifiers, and tissue
+has many such."""
 _BEYOND_DOUBT = 5
 """Letters surely read from which a line is text, whatever it looks like."""
 
@@ -56,10 +56,10 @@ class _Mark:
 def find_text(frames: Iterable[Frame], series: Series, options: Options | None = None) -> list[TextBox]:
     """Where text is burned into the stored values of a series.
 
-    `frames` come one at a time, in order, each (rows, columns) or (rows, columns, samples) as `series` says; one
-    is held at a time. A box covers a range of frames that have text in the same place, so that an overlay that
-    never changes is one box and is read once. Boxes reach a few pixels beyond the ink. What is found, and what is
-    not: docs/design/deidentification-pixels.md.
+    `frames` come one at a time, in order, each (rows, columns) or (rows, columns, samples) as `series` says;
+    one is held at a time. A box covers a range of frames that have text in the same place, so that an overlay
+    that never changes is one box and is read once. Boxes reach a few pixels beyond the ink. What is found,
+    and what is not: docs/design/deidentification-pixels.md.
 
     Raises MissingProgramError without Tesseract (unless `options.read` is false), LimitExceededError where it
     takes too long, and InvalidRequestError for frames of another shape than the series'.
@@ -74,7 +74,7 @@ def find_text(frames: Iterable[Frame], series: Series, options: Options | None =
     for frame in frames:
         if frame.shape != series.frame_shape:
             raise InvalidRequestError(f"a frame of {frame.shape} is none of a series of {series.frame_shape}")
-        digest = blake3(np.ascontiguousarray(frame).view(np.uint8).reshape(-1)).digest()
+        digest = blake3(np.ascontiguousarray(frame).view(np.uint8).reshape(-1).data).digest()
         if digest == before:
             marks.append(marks[-1])
             continue
@@ -87,10 +87,10 @@ def find_text(frames: Iterable[Frame], series: Series, options: Options | None =
                 waiting[key] = candidate.page
         marks.append(of_frame)
         if len(waiting) >= _BATCH:
-            readings.update(_read(waiting, chosen))
+            readings.update(read_lines(waiting, chosen))
             waiting.clear()
     if waiting:
-        readings.update(_read(waiting, chosen))
+        readings.update(read_lines(waiting, chosen))
     found = [_of_frame(of_frame, readings, series, chosen) for of_frame in marks]
     return _over_frames(found)
 
@@ -99,7 +99,7 @@ def _mark(candidate: Candidate, key: bytes) -> _Mark:
     return _Mark(candidate.box, candidate.height, candidate.letters, candidate.strength, candidate.look, key)
 
 
-def _read(pages: dict[bytes, NDArray[np.uint8]], options: Options) -> dict[bytes, Reading]:
+def read_lines(pages: dict[bytes, NDArray[np.uint8]], options: Options) -> dict[bytes, Reading]:
     """What Tesseract reads on each page."""
     words: dict[int, list[tuple[str, int, float]]] = {}
     for word in tesseract.read_pages(list(pages.values()), seconds=options.seconds):
@@ -137,8 +137,8 @@ def _of_frame(
 
 
 def _with_margin(box: Box, height: float, series: Series) -> Box:
-    """The box with grey edges and the points of letters, and along the line with room for one more letter: the
-    last of a line that touches something is easily lost."""
+    """The box with grey edges and the points of letters, and along the line with room for one more letter:
+    the last of a line that touches something is easily lost."""
     wider = replace(
         box,
         left=max(0, box.left - round(0.6 * height)),
@@ -148,8 +148,8 @@ def _with_margin(box: Box, height: float, series: Series) -> Box:
 
 
 def _joined(accepted: list[tuple[_Mark, TextBox]], rest: list[_Mark]) -> list[tuple[TextBox, float]]:
-    """Boxes of one frame with the heights of their letters: those that overlap are one, and what stands in line
-    with them belongs to them (a word that could not be read)."""
+    """Boxes of one frame with the heights of their letters: those that overlap are one, and what stands in
+    line with them belongs to them (a word that could not be read)."""
     lines: list[tuple[TextBox, float]] = []
     for mark, found in sorted(accepted, key=lambda entry: (entry[1].kind == "unread", -entry[1].confidence)):
         for number, (line, height) in enumerate(lines):

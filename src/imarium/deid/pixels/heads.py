@@ -1,7 +1,7 @@
 """Where head, brain and face are in a volume: thresholds and shapes, no template and no trained model.
 
-Everything happens on a coarse upright grid of 2 mm in RAS+ directions, into which the volume is resampled with its
-whole affine, shear of a tilted gantry included.
+Everything happens on a coarse upright grid of 2 mm in RAS+ directions, into which the volume is resampled
+with its whole affine, shear of a tilted gantry included.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Grid:
 
 
 def upright(volume: NDArray[Any], affine: NDArray[np.float64], outside: float) -> Grid:
-    """A volume (slices, rows, columns) on the upright grid. Raises FaceRemovalError if it is too large for a head."""
+    """A volume (slices, rows, columns) on the upright grid. Raises FaceRemovalError if it is too large for a
+    head."""
     slices, rows, columns = volume.shape
     corners = np.asarray(
         [(x, y, z, 1) for x in (0, columns - 1) for y in (0, rows - 1) for z in (0, slices - 1)], np.float64
@@ -62,7 +63,8 @@ def upright(volume: NDArray[Any], affine: NDArray[np.float64], outside: float) -
     low, high = placed.min(axis=0), placed.max(axis=0)
     if (high - low).max() > _MOST_MM:
         raise FaceRemovalError(
-            f"the volume is {(high - low).max():.0f} mm long; a head fits into {_MOST_MM:.0f} mm. Cut it to the head"
+            f"the volume is {(high - low).max():.0f} mm long; a head fits into {_MOST_MM:.0f} mm. "
+            "Cut it to the head"
         )
     shape = tuple(int(size) for size in np.ceil((high - low) / STEP).astype(int) + 1)
     back = np.linalg.inv(affine)
@@ -99,23 +101,24 @@ def find_anatomy(grid: Grid, modality: Literal["CT", "MR"]) -> Anatomy:
     head = _filled(head)
     if head.sum() > _MOST_FILLED * grid.covered.sum():
         raise FaceRemovalError(
-            "there is no background around what the volume shows, so no surface of a head can be told; no face was "
-            "removed"
+            "there is no background around what the volume shows, so no surface of a head can be told; "
+            "no face was removed"
         )
     brain = _brain_of_ct(grid, head) if modality == "CT" else _brain_of_mr(grid, head)
     volume = float(brain.sum()) * STEP**3 / 1000
     if not _BRAIN_ML[0] <= volume <= _BRAIN_ML[1]:
         raise FaceRemovalError(
             f"no brain was found: the largest part that could be one has {volume:.0f} ml, a brain has "
-            f"{_BRAIN_ML[0]:.0f} to {_BRAIN_ML[1]:.0f} ml. The volume holds no whole head, or one that is not "
-            "upright in its geometry"
+            f"{_BRAIN_ML[0]:.0f} to {_BRAIN_ML[1]:.0f} ml. The volume holds no whole head, or one that is "
+            "not upright in its geometry"
         )
     _check_shape(brain)
     return Anatomy(head, brain, volume)
 
 
 def _check_shape(brain: Mask) -> None:
-    """A brain is 100 to 185 mm wide, 130 to 210 mm long, and nearly as high as wide; not a limb, not a belly."""
+    """A brain is 100 to 185 mm wide, 130 to 210 mm long, and nearly as high as wide; not a limb, not a
+    belly."""
     width, length, height = (
         STEP * (np.ptp(np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))) + 1) for axis in range(3)
     )
@@ -162,7 +165,7 @@ def _brain_of_mr(grid: Grid, head: Mask) -> Mask:
         brain = _core(deep, radius, head)
         if brain.sum() * STEP**3 / 1000 <= _USUAL_MOST_ML:
             break
-    return brain
+    return np.asarray(brain)
 
 
 def _core(tissue: Mask, radius: int, head: Mask) -> Mask:

@@ -16,8 +16,9 @@ TEXT_IS_USUAL = frozenset({"US", "ES", "XC", "SC", "OT", "DOC", "IVUS", "RF", "X
 def needs_review(series: Series, burned_in: str | None, found: Sequence[TextBox]) -> bool:
     """Whether a person should look before release.
 
-    `burned_in` is Burned In Annotation (0028,0301), "YES", "NO" or None. So it is where anything was found, where the
-    source says that there is text and none was found, and where nothing is said of a modality that often has text.
+    `burned_in` is Burned In Annotation (0028,0301), "YES", "NO" or None. So it is where anything was found,
+    where the source says that there is text and none was found, and where nothing is said of a modality that
+    often has text.
     """
     if found:
         return True
@@ -28,9 +29,9 @@ def needs_review(series: Series, burned_in: str | None, found: Sequence[TextBox]
 def outside_regions(regions: Sequence[tuple[int, int, int, int]], series: Series) -> list[TextBox]:
     """Everything outside the regions of ultrasound data, as boxes of all frames.
 
-    `regions` are of the Sequence of Ultrasound Regions (0018,6011): Region Location Min X0, Min Y0, Max X1 and Max Y1
-    (PS3.3 C.8.5.5), columns and rows from 0, the last included. Scanners put the patient's name there and nothing that
-    is measured. No regions give no boxes.
+    `regions` are of the Sequence of Ultrasound Regions (0018,6011): Region Location Min X0, Min Y0, Max X1
+    and Max Y1 (PS3.3 C.8.5.5), columns and rows from 0, the last included. Scanners put the patient's name
+    there and nothing that is measured. No regions give no boxes.
     """
     image = np.zeros((series.rows, series.columns), bool)
     for left, top, right, bottom in regions:
@@ -44,7 +45,8 @@ def outside_regions(regions: Sequence[tuple[int, int, int, int]], series: Series
 
 
 def _rectangles(mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> list[tuple[int, int, int, int]]:
-    """Rectangles that cover a mask exactly, none over another: runs of each row, joined with equal runs below."""
+    """Rectangles that cover a mask exactly, none over another: runs of each row, joined with equal runs
+    below."""
     done: list[tuple[int, int, int, int]] = []
     going: dict[tuple[int, int], int] = {}
     for row in range(mask.shape[0] + 1):

@@ -1,8 +1,9 @@
 """How much a line of marks is like text, from its look and from what Tesseract read in it.
 
-A logistic model of a few numbers. The weights are fitted by benchmarks/burned_text_weights.py to lines of generated
-images with text and of real images without; they are few, so that a person can read what they say: text has
-many parts that end on one line, are alike, stand out of their ground, and fill the height of their line.
+A logistic model of a few numbers. The weights are fitted by benchmarks/burned_text_weights.py to lines of
+generated images with text and of real images without; they are few, so that a person can read what they say:
+text has many parts that end on one line, are alike, stand out of their ground, and fill the height of their
+line.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from dataclasses import dataclass
 from imarium.deid.pixels.strokes import Line
 
 LOOK = {
-    "bias": -8.07,
-    "parts": 3.58,
-    "straightness": 2.51,
-    "evenness": 3.53,
-    "strength": 7.02,
-    "looseness": -4.6,
-    "constant": -4.72,
-    "size": -1.56,
+    "bias": -8.94,
+    "parts": 3.51,
+    "straightness": 2.67,
+    "evenness": 2.93,
+    "strength": 7.1,
+    "looseness": -4.04,
+    "constant": -4.14,
+    "size": -1.47,
 }
-READING = {"sure": 0.08, "known": 0.6, "mismatch": -1.45}
+READING = {"known": 0.71, "mismatch": -1.35}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Reading:
 
 
 def look_of(line: Line, scale: int) -> dict[str, float]:
-    """What the look of a line says, as the model takes it. `scale` is pixels of the frame a pixel of the line."""
+    """What the look of a line says, as the model takes it. `scale` is pixels of the frame a pixel of the
+    line."""
     return {
         "bias": 1.0,
         "parts": min(math.log2(line.parts), 4.0),
@@ -55,7 +57,6 @@ def look_of(line: Line, scale: int) -> dict[str, float]:
 def reading_of(reading: Reading, letters: int) -> dict[str, float]:
     """What was read in a line of about so many letters, as the model takes it."""
     return {
-        "sure": float(min(reading.sure, 8)),
         "known": reading.confidence * min(reading.letters, 6),
         "mismatch": abs(reading.letters - letters) / max(reading.letters, letters, 1),
     }

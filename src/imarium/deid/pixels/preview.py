@@ -31,8 +31,9 @@ _COLOURS = {
 
 
 def preview(frame: Frame, series: Series, finding: Finding) -> bytes:
-    """PNG of a finding in one of its frames, with an outline: yellow while open, red where it will be blanked,
-    green where dismissed. At most 1,024 pixels a side. It shows what was found: keep it where the source is."""
+    """PNG of a finding in one of its frames, with an outline: yellow while open, red where it will be
+    blanked, green where dismissed. At most 1,024 pixels a side. It shows what was found: keep it where the
+    source is."""
     return _png(_cell(frame, series, finding, 1024, 1024))
 
 
@@ -50,7 +51,8 @@ def contact_sheet(findings: Sequence[Finding], series: Series, frame_of: Callabl
 
 
 def shown(frame: Frame, series: Series) -> NDArray[np.uint8]:
-    """A frame as a reviewer sees it: RGB (rows, columns, 3), grey spread from the smallest to the largest value."""
+    """A frame as a reviewer sees it: RGB (rows, columns, 3), grey spread from the smallest to the largest
+    value."""
     if not series.palette and frame.ndim == 3 and frame.shape[2] >= 3:
         return colours_of(frame, series)
     for picture in pictures(frame, series):

@@ -1,4 +1,5 @@
-"""Pictures of a head before and after: its surface from the front and from its left, and a cut in the middle."""
+"""Pictures of a head before and after: its surface from the front and from its left, and a cut in the
+middle."""
 
 from __future__ import annotations
 

@@ -188,6 +188,6 @@ def _lines(
     )
 
 
-def _spread(values: NDArray[np.number]) -> float:  # type: ignore[type-arg]
+def _spread(values: NDArray[np.number]) -> float:
     """Standard deviation as a share of the mean."""
     return float(np.std(values) / max(float(np.mean(values)), 1e-9))

@@ -1,7 +1,7 @@
 """Tesseract as a process of its own: pages in, words out.
 
-The pages go to its standard input as one TIFF with many pages, so that its model is loaded once for many lines
-and no picture of a patient touches the disk. Time is bounded, and memory where the system can bound it.
+The pages go to its standard input as one TIFF with many pages, so that its model is loaded once for many
+lines and no picture of a patient touches the disk. Time is bounded, and memory where the system can bound it.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ def _of_colours(colours: NDArray[np.uint8]) -> Iterator[Picture]:
 
 
 def colours_of(frame: Frame, series: Series) -> NDArray[np.uint8]:
-    """RGB of 8 bits: (rows, columns, 3). Colours that have no conversion here are shown as they are stored."""
+    """RGB of 8 bits: (rows, columns, 3). Colours that have no conversion here are shown as they are
+    stored."""
     colours = frame[..., :3]
     if colours.dtype != np.uint8:
         top = float(2 ** (series.bits_stored or colours.dtype.itemsize * 8) - 1)
@@ -64,9 +65,9 @@ def colours_of(frame: Frame, series: Series) -> NDArray[np.uint8]:
 
 
 def constant_masks(frame: Frame) -> Iterator[NDArray[np.bool_]]:
-    """Pixels of each stored value (colour) that occurs far more often than its neighbours: how text without grey
-    edges shows in an image with noise, however its tissue looks. Values of a fifth of the frame or more, which
-    are background, are left out."""
+    """Pixels of each stored value (colour) that occurs far more often than its neighbours: how text without
+    grey edges shows in an image with noise, however its tissue looks. Values of a fifth of the frame or more,
+    which are background, are left out."""
     codes = _codes(frame)
     if codes is None:
         return
@@ -89,7 +90,7 @@ def _codes(frame: Frame) -> NDArray[Any] | None:
         return frame
     if frame.dtype != np.uint8 or frame.shape[2] > 4:
         return np.asarray(frame[..., 0])
-    codes = np.zeros(frame.shape[:2], np.uint32)
+    codes: NDArray[Any] = np.zeros(frame.shape[:2], np.uint32)
     for sample in range(frame.shape[2]):
         codes = (codes << 8) | frame[..., sample]
     return codes
