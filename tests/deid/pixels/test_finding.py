@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 
-from imarium.deid.pixels.blanking import blanked
+from imarium.deid.pixels.blanking import blank_text
 from imarium.deid.pixels.boxes import Box
 from imarium.deid.pixels.finding import Options, find_text
 from imarium.errors import InvalidRequestError
@@ -98,7 +98,7 @@ def test_nothing_is_left_to_read_after_blanking():
     made = sample("us", 3, seed=11)
     assert made.planted
     found = find_text(made.frames, made.series)
-    after = list(blanked(made.frames, [one.box for one in found], made.series))
+    after = list(blank_text(made.frames, found, made.series))
     assert find_text(after, made.series) == []
 
 

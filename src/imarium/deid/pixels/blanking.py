@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imarium.codec.color import is_ybr
-from imarium.deid.pixels.boxes import Box
+from imarium.deid.pixels.boxes import Box, TextBox
 from imarium.errors import InvalidRequestError
 from imarium.model import Series, SourceSeries
 from imarium.model.series import Frame, SourceCodestream
@@ -91,6 +91,11 @@ def _blank(frame: Frame, boxes: Sequence[Box], filling: NDArray[Any]) -> Frame:
     for box in boxes:
         made[box.top : box.bottom, box.left : box.right] = filling[0] if frame.ndim == 2 else filling
     return made
+
+
+def blank_text(frames: Iterable[Frame], found: Sequence[TextBox], series: Series) -> Iterator[Frame]:
+    """The frames with what was found blank: `blanked` for the boxes of `find_text`."""
+    return blanked(frames, [one.box for one in found], series)
 
 
 def blanked_source(source: SourceSeries, boxes: Sequence[Box]) -> SourceSeries:
