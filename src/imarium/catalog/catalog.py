@@ -39,6 +39,7 @@ from imarium.catalog.records import (
     StudyRecord,
 )
 from imarium.catalog.selecting import BATCH, keep_spans, load_selected, selected_ids
+from imarium.catalog.serialising import forget_deleted
 from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, now
 from imarium.catalog.writing import (
     add_sources,
@@ -60,6 +61,7 @@ class Catalog:
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
+        forget_deleted(self._engine)
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._migrate()
 
