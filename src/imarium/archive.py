@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from imarium.access import Accounts, site_secret
+from imarium.audit import Audit
 from imarium.catalog import Catalog
+from imarium.erasure import Erasure
 from imarium.errors import StorageError
 from imarium.ingest import Ingest
 from imarium.settings import Settings
@@ -19,7 +21,7 @@ _STALE_SECONDS = 24 * 3600.0
 
 
 class Archive:
-    """What a face needs: `catalog`, `ingest`, `streaming`, `manifests` and `accounts` over the same home."""
+    """What a face needs: the services over the same home, and their `audit`."""
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -38,9 +40,12 @@ class Archive:
         self.ingest = Ingest(settings, self.catalog, store, secret)
         self.streaming = Streaming(settings, self.catalog, store)
         self.manifests = Manifests(settings, self.catalog, store)
+        self.audit = Audit(self.catalog, secret, settings.home)
+        self.erasure = Erasure(settings, self.catalog, store, self.audit, secret, self.streaming.forget)
 
     def close(self) -> None:
-        """Release the catalog's connections."""
+        """Write what waits for the audit record, and release the catalog's connections."""
+        self.audit.close()
         self.catalog.close()
 
 

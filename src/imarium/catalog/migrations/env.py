@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from imarium.catalog import audit_tables  # noqa: F401 - so that its tables are known
+from imarium.catalog import audit_tables, erasure_tables  # noqa: F401 - so that their tables are known
 from imarium.catalog.tables import Base
 
 connection = context.config.attributes["connection"]
