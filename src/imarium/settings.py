@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 
@@ -58,6 +58,8 @@ class Settings:
     """Threads that encode and decode."""
     limits: Limits = field(default_factory=Limits)
     sharing: Sharing = field(default_factory=Sharing)
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses of proxies that are believed when they say in a header from where a request came."""
 
     @property
     def database_url(self) -> str:
@@ -78,7 +80,9 @@ class Settings:
 def load(home: Path | None, *, default_home: Path, environ: Mapping[str, str]) -> Settings:
     """Settings from the command line's `home`, else `IMARIUM_HOME`, else the platform's default.
 
-    `IMARIUM_THREADS` sets the number of threads. Raises ValueError, naming what cannot be used.
+    `IMARIUM_THREADS` sets the number of threads. `IMARIUM_TRUSTED_PROXIES`, addresses with commas between,
+    are proxies that are believed when they say from where a request came; without it no such header is.
+    Raises ValueError, naming what cannot be used.
     """
     chosen = home or (Path(environ["IMARIUM_HOME"]) if environ.get("IMARIUM_HOME") else default_home)
     threads = environ.get("IMARIUM_THREADS")
@@ -86,10 +90,14 @@ def load(home: Path | None, *, default_home: Path, environ: Mapping[str, str]) -
         settings = Settings(home=chosen.expanduser().resolve())
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"the home folder cannot be used: {error}") from error
+    proxies = tuple(
+        filter(None, (item.strip() for item in environ.get("IMARIUM_TRUSTED_PROXIES", "").split(",")))
+    )
+    settings = replace(settings, trusted_proxies=proxies)
     if not threads:
         return settings
     try:
         count = int(threads)
     except ValueError as error:
         raise ValueError(f"IMARIUM_THREADS is a number of threads, not {threads!r}") from error
-    return Settings(home=settings.home, threads=max(1, count))
+    return replace(settings, threads=max(1, count))

@@ -188,6 +188,13 @@ def test_exports_leave_no_files(http, stored, live):
         ("POST", "/labels"),
         ("POST", "/logout"),
         ("GET", "/me"),
+        ("DELETE", "/series/1"),
+        ("DELETE", "/studies/1"),
+        ("DELETE", "/subjects/1"),
+        ("DELETE", "/collections/1"),
+        ("GET", "/audit"),
+        ("GET", "/audit/export?format=csv"),
+        ("GET", "/audit/verify"),
     ],
 )
 def test_whatever_changes_data_needs_a_login(http, method, path):
@@ -216,6 +223,10 @@ def test_every_route_that_changes_data_is_in_the_list_above():
         ("POST", "/api/v1/verify"),
         ("PUT", "/api/v1/series/{uid}/labels"),
         ("POST", "/api/v1/labels"),
+        ("DELETE", "/api/v1/series/{uid}"),
+        ("DELETE", "/api/v1/studies/{uid}"),
+        ("DELETE", "/api/v1/subjects/{pseudonym}"),
+        ("DELETE", "/api/v1/collections/{name}"),
         ("POST", "/api/v1/manifest"),  # changes nothing: the body is what to look for
     }
 

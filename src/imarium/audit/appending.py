@@ -48,7 +48,7 @@ class Appender:
                     origin=origin,
                     action=event.action.value,
                     object_kind=event.object_kind.value,
-                    object_key=self._keys.of(event.object_kind, event.object_id),
+                    object_key=event.object_key or self._keys.of(event.object_kind, event.object_id),
                     outcome=event.outcome.value,
                     details=details_text(event.details),
                     previous=previous,

@@ -36,6 +36,8 @@ class Event:
     action: Action
     object_kind: ObjectKind = ObjectKind.NONE
     object_id: str = ""
+    object_key: str = ""
+    """Instead of the identifier, where only that is left."""
     actor: str = ""
     """Name of an account, or `os:NAME` on the command line; empty: nobody logged in."""
     origin: str = ""

@@ -65,6 +65,7 @@ class Audit:
         object_kind: ObjectKind = ObjectKind.NONE,
         object_id: str = "",
         *,
+        object_key: str = "",
         actor: str = "",
         origin: str = "",
         outcome: Outcome = Outcome.SUCCESS,
@@ -73,14 +74,14 @@ class Audit:
     ) -> None:
         """Record what happened: at once in memory, soon after in the catalog; with `wait`, there on return.
 
-        `details` never hold identifiers of patients: they stay when an object is erased. Raises
-        InvalidRequestError for details that are too long or no plain values, and with `wait` StorageError if
-        the catalog does not take it.
+        `object_key` stands for an object that was erased. `details` never hold identifiers of patients: they
+        stay when an object is erased. Raises InvalidRequestError for details that are too long or no plain
+        values, and with `wait` StorageError if the catalog does not take it.
         """
         details = details or {}
         details_text(details)
         named = object_id if is_storable(object_id) else ""
-        event = Event(action, object_kind, named, actor, origin, outcome, dict(details))
+        event = Event(action, object_kind, named, object_key, actor, origin, outcome, dict(details))
         written: Future[int] | None = Future() if wait else None
         with self._changed:
             if len(self._waiting) >= _MOST_WAITING and written is None:

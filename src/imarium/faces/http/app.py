@@ -12,9 +12,12 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from imarium.archive import Archive
+from imarium.audit import Action
 from imarium.errors import NotFoundError
 from imarium.faces.http import (
+    audits,
     browse,
+    erasures,
     errors,
     exports,
     labels,
@@ -24,6 +27,7 @@ from imarium.faces.http import (
     sessions,
     uploads,
 )
+from imarium.faces.http.auditing import Auditing
 from imarium.faces.http.context import current_user
 from imarium.faces.http.guard import Guard
 from imarium.faces.http.schemas import ErrorAnswer
@@ -49,8 +53,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if archive is not None:
+            archive.audit.record(Action.SERVER_STARTED, details={"version": VERSION})
         yield
         if archive is not None:
+            archive.audit.record(Action.SERVER_STOPPED)
             archive.close()
 
     app = FastAPI(
@@ -69,7 +76,7 @@ def create_app(
     for module in (browse, sessions):
         api.include_router(module.public)
     login = [] if open_reading else [Depends(current_user)]
-    for module in (browse, labels, manifests, packs, pictures, exports, sessions, uploads):
+    for module in (browse, labels, manifests, packs, pictures, exports, sessions, uploads, audits, erasures):
         api.include_router(module.router, dependencies=login)
 
     @api.get("/openapi.json", include_in_schema=False, dependencies=login)
@@ -79,6 +86,7 @@ def create_app(
     app.include_router(api)
     _serve_page(app)
 
+    app.add_middleware(Auditing, archive=archive)
     app.add_middleware(Guard, names=names)
     return app
 

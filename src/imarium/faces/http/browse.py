@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from imarium.faces.http.context import LARGEST, ArchiveDep, SeriesDep
+from imarium.audit import ObjectKind
+from imarium.faces.http.context import LARGEST, ArchiveDep, NotedDep, SeriesDep
 from imarium.faces.http.schemas import (
     CollectionItem,
     CollectionList,
@@ -49,9 +50,15 @@ def collections(archive: ArchiveDep) -> CollectionList:
 
 @router.get("/studies")
 def studies(
-    archive: ArchiveDep, collection: str | None = None, offset: Offset = 0, limit: Limit = 100
+    archive: ArchiveDep,
+    told: NotedDep,
+    collection: str | None = None,
+    offset: Offset = 0,
+    limit: Limit = 100,
 ) -> StudyList:
     """A page of studies."""
+    if collection is not None:
+        told.about(ObjectKind.COLLECTION, collection)
     records, total = archive.catalog.studies(collection, offset, limit)
     return StudyList(items=[StudyItem.of(record) for record in records], total=total)
 
@@ -59,12 +66,17 @@ def studies(
 @router.get("/series")
 def series(
     archive: ArchiveDep,
+    told: NotedDep,
     collection: str | None = None,
     study: str | None = None,
     offset: Offset = 0,
     limit: Limit = 100,
 ) -> SeriesList:
     """A page of series in the order in which they came."""
+    if study is not None:
+        told.about(ObjectKind.STUDY, study)
+    elif collection is not None:
+        told.about(ObjectKind.COLLECTION, collection)
     records, total = archive.catalog.series(collection=collection, study=study, offset=offset, limit=limit)
     return SeriesList(items=[SeriesItem(**describe(record)) for record in records], total=total)
 

@@ -7,9 +7,12 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
+from imarium.access.accounts import ADMINISTRATOR
 from imarium.archive import Archive
+from imarium.audit import ObjectKind
 from imarium.catalog import SeriesRecord
-from imarium.errors import AuthenticationError, IntegrityError, NotFoundError
+from imarium.errors import AuthenticationError, GoneError, IntegrityError, NotFoundError
+from imarium.faces.http.auditing import Noted, noted
 
 LARGEST = 1 << 31
 """Bound of every integer of a query; what lies beyond it overflows in the catalog."""
@@ -39,22 +42,43 @@ def bearer_token(authorization: Annotated[str | None, Header()] = None) -> str:
 TokenDep = Annotated[str, Depends(bearer_token)]
 
 
-def current_user(archive: ArchiveDep, token: TokenDep) -> str:
+NotedDep = Annotated[Noted, Depends(noted)]
+
+
+def current_user(archive: ArchiveDep, token: TokenDep, told: NotedDep) -> str:
     """The user who is asking; raises AuthenticationError."""
-    return archive.accounts.authenticate(token)
+    told.actor = archive.accounts.authenticate(token)
+    return told.actor
 
 
 UserDep = Annotated[str, Depends(current_user)]
 
+
+def administrator(user: UserDep) -> str:
+    """The administrator who is asking; raises AuthenticationError."""
+    if user != ADMINISTRATOR:
+        raise AuthenticationError("this is for administrators")
+    return user
+
+
+AdministratorDep = Annotated[str, Depends(administrator)]
+
 LOST = "what the catalog knows is missing in the store; `imarium verify` finds out what else is"
 
 
-def known_series(archive: ArchiveDep, uid: str) -> Iterator[SeriesRecord]:
-    """A series of the catalog. What the store lacks of it is damage, and no wrong address."""
+def known_series(archive: ArchiveDep, told: NotedDep, uid: str) -> Iterator[SeriesRecord]:
+    """A series of the catalog. What the store lacks of it is damage, and no wrong address.
+
+    Raises GoneError if it was erased or moved meanwhile.
+    """
     record = archive.catalog.get_series(uid)
+    told.about(ObjectKind.SERIES, uid)
     try:
         yield record
+    except GoneError:
+        raise
     except NotFoundError as error:
+        archive.streaming.check_known(record.pack.key)
         raise IntegrityError(LOST) from error
 
 

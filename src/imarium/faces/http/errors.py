@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from imarium.errors import (
     AuthenticationError,
+    GoneError,
     ImariumError,
     IntegrityError,
     InvalidRequestError,
@@ -25,6 +26,7 @@ log = logging.getLogger("imarium.http")
 
 STATUS: tuple[tuple[type[ImariumError], int], ...] = (
     (AuthenticationError, 401),
+    (GoneError, 410),
     (NotFoundError, 404),
     (InvalidRequestError, 400),
     (RefusedFileError, 422),

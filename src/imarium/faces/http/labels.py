@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from imarium.faces.http.context import ArchiveDep, SeriesDep, UserDep
+from imarium.faces.http.context import ArchiveDep, NotedDep, SeriesDep, UserDep
 from imarium.faces.http.schemas import LabelChanges, LabelledAnswer, LabelsAnswer
 
 router = APIRouter(tags=["labels"])
@@ -24,7 +24,13 @@ def replace_labels(
 
 
 @router.post("/labels")
-def change_labels(archive: ArchiveDep, user: UserDep, changes: LabelChanges) -> LabelledAnswer:  # noqa: ARG001
+def change_labels(
+    archive: ArchiveDep,
+    user: UserDep,  # noqa: ARG001
+    told: NotedDep,
+    changes: LabelChanges,
+) -> LabelledAnswer:
     """Set and remove labels of all series of selections."""
     counts = archive.catalog.label([(item.selection.selection(), item.labels) for item in changes.items])
+    told.details["series"] = sum(counts)
     return LabelledAnswer(series=counts)

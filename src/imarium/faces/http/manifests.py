@@ -11,8 +11,10 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from imarium.archive import Archive
+from imarium.audit import ObjectKind
 from imarium.errors import InvalidRequestError, StorageError
-from imarium.faces.http.context import LARGEST, ArchiveDep, export_turn
+from imarium.faces.http.auditing import Noted
+from imarium.faces.http.context import LARGEST, ArchiveDep, NotedDep, export_turn
 from imarium.faces.http.schemas import SelectionBody
 from imarium.model import Selection
 
@@ -40,6 +42,7 @@ _OWN = ("format", "presign")
 @router.get("/manifest", response_class=Response, responses=_ANSWERS, dependencies=[Depends(export_turn)])
 def get_manifest(
     archive: ArchiveDep,
+    told: NotedDep,
     request: Request,
     kind: Kind = "parquet",
     presign: Presign = None,
@@ -55,23 +58,29 @@ def get_manifest(
     Labels are asked for as `label.KEY=VALUE`; no key: all series. The ETag holds the digest of the content.
     """
     pairs = [(key, value) for key, value in request.query_params.multi_items() if key not in _OWN]
-    return _answer(archive, Selection.of_pairs(pairs), kind, presign, if_none_match)
+    return _answer(archive, told, Selection.of_pairs(pairs), kind, presign, if_none_match)
 
 
 @router.post("/manifest", response_class=Response, responses=_ANSWERS, dependencies=[Depends(export_turn)])
 def post_manifest(
     archive: ArchiveDep,
+    told: NotedDep,
     body: SelectionBody,
     kind: Kind = "parquet",
     presign: Presign = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The same for a selection in the body, which may name many series."""
-    return _answer(archive, body.selection(), kind, presign, if_none_match)
+    return _answer(archive, told, body.selection(), kind, presign, if_none_match)
 
 
 def _answer(
-    archive: Archive, selection: Selection, kind: str, presign: int | None, if_none_match: str | None
+    archive: Archive,
+    told: Noted,
+    selection: Selection,
+    kind: str,
+    presign: int | None,
+    if_none_match: str | None,
 ) -> Response:
     from imarium.manifest import Format  # noqa: PLC0415 - pyarrow takes long to load, few requests need it
 
@@ -84,6 +93,9 @@ def _answer(
             archive.manifests.draft(selection) as draft,
             tempfile.TemporaryDirectory(prefix="manifest-", dir=archive.settings.scratch) as folder,
         ):
+            told.details["series"] = draft.series
+            if selection.collection is not None:
+                told.about(ObjectKind.COLLECTION, selection.collection)
             # A weak one: the same rows come with the time at which they were asked for.
             headers = {"ETag": f'W/"{draft.digest}"', "Cache-Control": "no-cache"}
             if if_none_match is not None and draft.digest in if_none_match:

@@ -11,7 +11,8 @@ import numpy as np
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, SeriesDep
+from imarium.audit import ObjectKind
+from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, NotedDep, SeriesDep
 from imarium.faces.http.ranges import Multipart, parse_ranges
 from imarium.faces.http.read_ahead import answer_of
 from imarium.pack import Span
@@ -30,6 +31,7 @@ _IMMUTABLE = "public, max-age=31536000, immutable"
 def pack(
     archive: ArchiveDep,
     request: Request,
+    told: NotedDep,
     prefix: str,
     name: str,
     range_header: Annotated[str | None, Header(alias="Range")] = None,
@@ -50,6 +52,8 @@ def pack(
         spans = parse_ranges(range_header, record.size)
         if spans == []:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{record.size}"})
+    for uid in archive.streaming.series_in(record, spans):
+        told.about(ObjectKind.SERIES, uid)
     status = 200 if spans is None else 206
     media_type = OCTETS
     pieces: Sequence[bytes | Span]

@@ -11,7 +11,7 @@ from contextlib import suppress
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from imarium.errors import IntegrityError, NotFoundError
+from imarium.errors import GoneError, IntegrityError, NotFoundError
 from imarium.faces.http.context import LOST
 from imarium.pack import Span
 
@@ -56,6 +56,8 @@ def _next_chunk(read: Read, left: deque[bytes | Span], size: int) -> bytes:
 def _read(read: Read, start: int, stop: int) -> bytes:
     try:
         return read(start, stop)
+    except GoneError:
+        raise
     except NotFoundError as error:
         raise IntegrityError(LOST) from error
 

@@ -57,7 +57,14 @@ def listening(archive: Archive, host: str, port: int, names: tuple[str, ...] = (
     address, bound_port = listener.getsockname()[:2]
     open_reading = ipaddress.ip_address(address).is_loopback
     app = create_app(archive, (*LOOPBACK, host, address, *names), open_reading=open_reading)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        proxy_headers=bool(archive.settings.trusted_proxies),
+        forwarded_allow_ips=list(archive.settings.trusted_proxies),
+    )
     shown = f"[{address}]" if family == socket.AF_INET6 else address
     with listener:
         yield BoundServer(f"http://{shown}:{bound_port}", open_reading, uvicorn.Server(config), listener)

@@ -6,6 +6,7 @@ never in an address or an answer: paths often hold names of patients (`incoming`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +17,12 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from imarium.archive import Archive
+from imarium.audit import Action, ObjectKind
 from imarium.errors import LimitExceededError, StorageError
-from imarium.faces.http.context import ArchiveDep, UserDep
+from imarium.faces.http.context import ArchiveDep, NotedDep, UserDep
 from imarium.faces.http.incoming import DEEPEST, LONGEST_PATH, Incoming, safe_path
 from imarium.faces.http.schemas import NewUpload, OutcomeLine, UploadAnswer, VerifyLine
+from imarium.ingest import Status
 from imarium.model import checked_labels
 
 router = APIRouter(tags=["ingest"])
@@ -80,10 +83,13 @@ async def send_file(
 
 
 @router.post("/uploads/{identifier}/ingest", response_class=StreamingResponse, responses=_LINES)
-def ingest(archive: ArchiveDep, user: UserDep, identifier: str) -> StreamingResponse:
+def ingest(archive: ArchiveDep, user: UserDep, told: NotedDep, identifier: str) -> StreamingResponse:
     """Take the uploaded files in; answers one JSON object a line and file, then forgets the upload."""
     upload = Incoming.find(_root(archive), user, identifier)
     places = upload.arrange()
+    told.about(ObjectKind.COLLECTION, upload.wishes.collection)
+    counts: Counter[str] = Counter()
+    stored: dict[str, None] = {}
 
     def lines() -> Iterator[str]:
         try:
@@ -93,6 +99,9 @@ def ingest(archive: ArchiveDep, user: UserDep, identifier: str) -> StreamingResp
                 tier=upload.wishes.tier,
                 labels=upload.wishes.labels,
             ):
+                counts[outcome.status] += 1
+                if outcome.status is Status.TAKEN and outcome.series is not None:
+                    stored[outcome.series] = None
                 number = places.get(outcome.path)
                 if number is None:
                     continue  # a DICOMDIR's name for a file in another case: it has an answer of its own
@@ -109,6 +118,8 @@ def ingest(archive: ArchiveDep, user: UserDep, identifier: str) -> StreamingResp
                 )
         finally:
             upload.forget()
+            told.details |= {status.value: counts[status] for status in Status}
+            told.further += [(Action.STORED, (ObjectKind.SERIES, uid)) for uid in stored]
 
     return StreamingResponse(lines(), media_type=NDJSON)
 
