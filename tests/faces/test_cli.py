@@ -225,11 +225,14 @@ def test_home_from_the_environment(phantom, tmp_path):
 
 def test_every_command_knows_json_and_helps():
     commands = dict(get_command(app).commands)
-    for name, command in commands.pop("pack").commands.items():
-        commands[f"pack {name}"] = command
+    for group in ("pack", "audit"):
+        for name, command in commands.pop(group).commands.items():
+            commands[f"{group} {name}"] = command
     assert set(commands) == {
         "ingest", "ls", "show", "get", "download", "export-hf", "label", "manifest", "report", "verify",
-        "pack inspect", "samples", "serve", "login", "reset-password", "version",
+        "pack inspect", "samples", "erase",
+        "audit list", "audit verify", "audit head", "audit renew", "audit export",
+        "serve", "login", "reset-password", "version",
     }  # fmt: skip
     for name, command in commands.items():
         assert any("--json" in parameter.opts for parameter in command.params), name
