@@ -1,28 +1,38 @@
-"""`imarium audit` and `imarium erase`, as processes of their own on a home folder."""
+"""`imarium audit` and `imarium erase` on a home folder."""
 
 import inspect
 import json
-import os
 import sqlite3
-import subprocess
 import sys
 from xml.etree import ElementTree
 
 import pytest
 
+from imarium.faces.cli.app import run
 from imarium.faces.cli.backends import Backend, LocalBackend
 from imarium.faces.cli.recording import NOT_RECORDED, RecordedBackend
 
 
 @pytest.fixture
-def imarium(tmp_path):
+def imarium(tmp_path, monkeypatch, capsys):
+    """Runs `imarium` in this process; each call opens the home folder anew."""
+
     def call(*arguments, status=0, raw=False):
-        line = [sys.executable, "-m", "imarium", *map(str, arguments), "--home", str(tmp_path / "home")]
-        line += [] if raw else ["--json"]
-        done = subprocess.run(line, capture_output=True, text=True, check=False, env=dict(os.environ))
-        assert done.returncode == status, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr if raw else [json.loads(row) for row in done.stdout.splitlines()]
+        line = [
+            "imarium",
+            *map(str, arguments),
+            "--home",
+            str(tmp_path / "home"),
+            *([] if raw else ["--json"]),
+        ]
+        monkeypatch.setattr(sys, "argv", line)
+        with pytest.raises(SystemExit) as left:
+            run(None)
+        written = capsys.readouterr()
+        assert (left.value.code or 0) == status, written
+        if raw:
+            return written.out + written.err
+        return [json.loads(row) for row in written.out.splitlines()]
 
     return call
 

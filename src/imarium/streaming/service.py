@@ -35,6 +35,7 @@ from imarium.streaming.levels import LevelDetail
 _INDEXES_HELD = 256
 _DIRECTORIES_HELD = 8
 _PACKS_HELD = 4096
+_ENDS_HELD = 512
 _VERIFIED_AT_ONCE = 8 << 20
 
 P = ParamSpec("P")
@@ -56,7 +57,7 @@ class Streaming:
         self._settings, self._catalog, self._store = settings, catalog, store
         self._index = lru_cache(_INDEXES_HELD)(self._read_index)
         self._pack = lru_cache(_PACKS_HELD)(catalog.get_pack)
-        self._directories = lru_cache(_PACKS_HELD)(self._ends)
+        self._directories = lru_cache(_ENDS_HELD)(self._ends)
 
     # --- looking up ---------------------------------------------------------------------------------
 

@@ -4,6 +4,66 @@
  */
 
 export interface paths {
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Audit
+         * @description A page of records, the newest first. An object's are those of its parts too.
+         */
+        get: operations["audit_api_v1_audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export
+         * @description Records in the order of the chain: JSON lines, CSV, or DICOM audit messages, one XML a line.
+         */
+        get: operations["export_api_v1_audit_export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Verify
+         * @description Check every record against its hash, its seal and the one before it.
+         */
+        get: operations["verify_api_v1_audit_verify_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/collections": {
         parameters: {
             query?: never;
@@ -19,6 +79,26 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/collections/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Erase Collection
+         * @description Erase a collection with everything in it.
+         */
+        delete: operations["erase_collection_api_v1_collections__name__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -186,7 +266,11 @@ export interface paths {
         get: operations["series_detail_api_v1_series__uid__get"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Erase Series
+         * @description Erase a series; its study and subject go too if nothing else is theirs.
+         */
+        delete: operations["erase_series_api_v1_series__uid__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -358,6 +442,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/studies/{uid}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Erase Study
+         * @description Erase a study in all collections.
+         */
+        delete: operations["erase_study_api_v1_studies__uid__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/subjects/{pseudonym}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Erase Subject
+         * @description Erase all that is of a subject, in all collections.
+         */
+        delete: operations["erase_subject_api_v1_subjects__pseudonym__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/uploads": {
         parameters: {
             query?: never;
@@ -463,6 +587,111 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Action
+         * @description What was done. `description` says when it is recorded.
+         * @enum {string}
+         */
+        Action: "server-started" | "server-stopped" | "login" | "logout" | "password-reset" | "account-created" | "account-changed" | "account-removed" | "token-created" | "token-revoked" | "role-changed" | "agreement-changed" | "agreement-accepted" | "access-requested" | "access-decided" | "query" | "viewed" | "exported" | "listed-for-download" | "ingested" | "stored" | "labelled" | "collection-changed" | "version-frozen" | "transfer-begun" | "transferred" | "deidentified" | "reidentified" | "quarantine-decided" | "policy-changed" | "verified" | "erasure-planned" | "erased" | "erasure-lifted" | "audit-read" | "audit-verified" | "audit-renewed" | "audit-lost";
+        /**
+         * AuditItem
+         * @description A record of the audit.
+         */
+        AuditItem: {
+            /** Action */
+            action: string;
+            /**
+             * Actor
+             * @description Name of an account, or os:NAME on the command line; empty: nobody.
+             */
+            actor: string;
+            /** Details */
+            details: {
+                [key: string]: unknown;
+            };
+            /** Hash */
+            hash: string;
+            /**
+             * Object
+             * @description The identifier; null where there is none or it was erased.
+             */
+            object: string | null;
+            /**
+             * Object Key
+             * @description A keyed hash, which stays when the object is erased.
+             */
+            object_key: string;
+            /** Object Kind */
+            object_kind: string;
+            /**
+             * Origin
+             * @description Address, or `local` for the command line.
+             */
+            origin: string;
+            /**
+             * Outcome
+             * @description success, refused, failed or error.
+             */
+            outcome: string;
+            /** Sequence */
+            sequence: number;
+            /** Study */
+            study: string | null;
+            /** Subject */
+            subject: string | null;
+            /**
+             * Time
+             * @description UTC
+             */
+            time: string;
+        };
+        /**
+         * AuditPage
+         * @description Records, the newest first.
+         */
+        AuditPage: {
+            /** Items */
+            items: components["schemas"]["AuditItem"][];
+            /**
+             * Next
+             * @description `before` of the next page; null at the end.
+             */
+            next: number | null;
+        };
+        /**
+         * AuditProblem
+         * @description Something that is wrong with the chain.
+         */
+        AuditProblem: {
+            /** Message */
+            message: string;
+            /**
+             * Sequence
+             * @description Number of the record; null: the checkpoint.
+             */
+            sequence: number | null;
+        };
+        /**
+         * AuditVerified
+         * @description What a check of the whole chain found.
+         */
+        AuditVerified: {
+            /**
+             * Count
+             * @description Of all problems; at most 1000 are listed.
+             */
+            count: number;
+            /** Hash */
+            hash: string;
+            /** Last */
+            last: number;
+            /** Problems */
+            problems: components["schemas"]["AuditProblem"][];
+            /** Records */
+            records: number;
+            /** Sound */
+            sound: boolean;
+        };
+        /**
          * CollectionItem
          * @description A collection with its counts.
          */
@@ -499,6 +728,26 @@ export interface components {
             password: string;
             /** Username */
             username: string;
+        };
+        /**
+         * ErasureAnswer
+         * @description What an erasure would remove, or the certificate of what it removed.
+         */
+        ErasureAnswer: {
+            /**
+             * Certificate
+             * @description Keep it: `imarium erase --check` looks again.
+             */
+            certificate: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Plan
+             * @description With dry_run: counts.
+             */
+            plan: {
+                [key: string]: number | string;
+            } | null;
         };
         /**
          * ErrorAnswer
@@ -662,6 +911,18 @@ export interface components {
              */
             tier: components["schemas"]["Tier"];
         };
+        /**
+         * ObjectKind
+         * @description What an object is.
+         * @enum {string}
+         */
+        ObjectKind: "" | "series" | "study" | "subject" | "collection" | "user" | "policy" | "request";
+        /**
+         * Outcome
+         * @description How it ended.
+         * @enum {string}
+         */
+        Outcome: "success" | "refused" | "failed" | "error";
         /**
          * PackItem
          * @description Where the codestreams lie.
@@ -1009,6 +1270,124 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    audit_api_v1_audit_get: {
+        parameters: {
+            query?: {
+                actor?: string | null;
+                action?: components["schemas"]["Action"] | null;
+                outcome?: components["schemas"]["Outcome"] | null;
+                object_kind?: components["schemas"]["ObjectKind"] | null;
+                /** @description An identifier; needs object_kind. */
+                object?: string | null;
+                object_key?: string | null;
+                /** @description UTC, or a date */
+                since?: string | null;
+                /** @description UTC, or a date */
+                until?: string | null;
+                before?: number | null;
+                limit?: number;
+            };
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPage"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    export_api_v1_audit_export_get: {
+        parameters: {
+            query: {
+                format: "json" | "csv" | "dicom";
+                actor?: string | null;
+                action?: components["schemas"]["Action"] | null;
+                outcome?: components["schemas"]["Outcome"] | null;
+                object_kind?: components["schemas"]["ObjectKind"] | null;
+                /** @description An identifier; needs object_kind. */
+                object?: string | null;
+                object_key?: string | null;
+                /** @description UTC, or a date */
+                since?: string | null;
+                /** @description UTC, or a date */
+                until?: string | null;
+            };
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    verify_api_v1_audit_verify_get: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditVerified"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     collections_api_v1_collections_get: {
         parameters: {
             query?: never;
@@ -1025,6 +1404,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CollectionList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    erase_collection_api_v1_collections__name__delete: {
+        parameters: {
+            query?: {
+                /** @description Only say what would go. */
+                dry_run?: boolean;
+                /** @description Refuse the same images when they come once more. */
+                refuse_again?: boolean;
+            };
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureAnswer"];
                 };
             };
             /** @description Client Error */
@@ -1379,6 +1796,44 @@ export interface operations {
             };
         };
     };
+    erase_series_api_v1_series__uid__delete: {
+        parameters: {
+            query?: {
+                /** @description Only say what would go. */
+                dry_run?: boolean;
+                /** @description Refuse the same images when they come once more. */
+                refuse_again?: boolean;
+            };
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     cine_api_v1_series__uid__cine_get: {
         parameters: {
             query?: {
@@ -1690,6 +2145,82 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StudyList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    erase_study_api_v1_studies__uid__delete: {
+        parameters: {
+            query?: {
+                /** @description Only say what would go. */
+                dry_run?: boolean;
+                /** @description Refuse the same images when they come once more. */
+                refuse_again?: boolean;
+            };
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    erase_subject_api_v1_subjects__pseudonym__delete: {
+        parameters: {
+            query?: {
+                /** @description Only say what would go. */
+                dry_run?: boolean;
+                /** @description Refuse the same images when they come once more. */
+                refuse_again?: boolean;
+            };
+            header?: {
+                authorization?: string | null;
+            };
+            path: {
+                pseudonym: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureAnswer"];
                 };
             };
             /** @description Client Error */
