@@ -456,3 +456,20 @@ def test_migrations_go_both_ways_from_before(tmp_path):
             "INSERT INTO collections (name, description, created) VALUES ('kept', '', '2020-01-01')"
         )
     assert [record.name for record in Catalog(url).collections()] == ["kept"]
+
+
+def test_slices_that_come_while_their_series_is_erased_are_stored_anew(archive, people, monkeypatch):
+    files = people.add("Ann", slices=3)
+    take(archive, files[:2])
+    replaced = archive.catalog.replace_series
+
+    def erased_before(*arguments):
+        monkeypatch.undo()
+        erase(archive, scope_of(archive, "Ann"), quiet=timedelta(hours=1))
+        replaced(*arguments)
+
+    monkeypatch.setattr(archive.catalog, "replace_series", erased_before)
+    take(archive, files[2:])
+    ((record,), total) = archive.catalog.series()
+    assert (total, record.series.frames) == (1, 1)
+    assert [outcome.error for outcome in archive.streaming.verify()] == [None]
