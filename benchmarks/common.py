@@ -8,10 +8,16 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+from imarium.archive import Archive
 
 RESULTS = Path(__file__).parent.parent / "build" / "benchmarks"
 
@@ -64,6 +70,35 @@ def report(name: str, rows: Sequence[Row], *, smoke: bool) -> None:
     print(f"  written to {target}")
     if not smoke and not all(row.met for row in rows):
         sys.exit(1)
+
+
+def soft_picture(random: np.random.Generator, rows: int, columns: int) -> NDArray[np.uint8]:
+    """Soft shapes and some noise, no two alike."""
+    y, x = np.ogrid[:rows, :columns]
+    waves = np.sin(x / random.uniform(5, 40)) + np.cos(y / random.uniform(5, 40))
+    return (128 + 50 * waves + random.normal(0, 3, (rows, columns))).clip(0, 255).astype(np.uint8)
+
+
+def write_pictures(folder: Path, count: int, sides: Callable[[np.random.Generator], tuple[int, int]]) -> None:
+    """Such pictures as PNG, a thousand in a folder."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        name = folder / f"{number // 1000:03d}" / f"{number:06d}.png"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_bytes(imagecodecs.png_encode(soft_picture(random, *sides(random)), level=1))
+
+
+def small_sides(random: np.random.Generator) -> tuple[int, int]:
+    """Rows and columns from 64 to 256."""
+    rows, columns = random.integers(64, 257, 2)
+    return int(rows), int(columns)
+
+
+def administrator_token(archive: Archive) -> str:
+    """A login for the server over a new archive."""
+    password = archive.accounts.ensure_administrator()
+    assert password is not None
+    return archive.accounts.login("admin", password).token
 
 
 @contextmanager

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import imagecodecs
-import numpy as np
 from torch.utils.data import DataLoader
 
-from common import Row, options, report, scratch, serving
+from common import Row, options, report, scratch, serving, write_pictures
 from imarium.archive import Archive
 from imarium.ingest import Summary
 from imarium.phantoms import ct_chest
@@ -42,17 +41,6 @@ def write_slices(folder: Path, series: int, frames: int, side: int) -> None:
     """Volumes of CT."""
     for number in range(series):
         ct_chest(frames, side, side, seed=number).write_nifti(folder / f"{number}.nii.gz")
-
-
-def write_pictures(folder: Path, count: int) -> None:
-    """PNGs of 256x256 with soft shapes and some noise, no two alike."""
-    random = np.random.default_rng(0)
-    y, x = np.ogrid[:256, :256]
-    for number in range(count):
-        waves = np.sin(x / random.uniform(5, 40)) + np.cos(y / random.uniform(5, 40))
-        pixels = 128 + 50 * waves + random.normal(0, 3, (256, 256))
-        name = folder / f"{number:06d}.png"
-        name.write_bytes(imagecodecs.png_encode(pixels.clip(0, 255).astype(np.uint8), level=1))
 
 
 def prefixes(data: StreamingDataset) -> list[tuple[bytes, int]]:
@@ -126,10 +114,9 @@ def main() -> None:
     arguments = options(__doc__ or "")
     series, frames, side, pictures, rounds = (2, 8, 128, 60, 1) if arguments.smoke else (8, 128, 512, 5000, 9)
     with scratch() as folder:
-        for name in ("ct", "png"):
-            (folder / name).mkdir()
+        (folder / "ct").mkdir()
         write_slices(folder / "ct", series, frames, side)
-        write_pictures(folder / "png", pictures)
+        write_pictures(folder / "png", pictures, lambda _: (256, 256))
         archive = Archive(Settings(home=folder / "home"))
         for name in ("ct", "png"):
             Summary.of(archive.ingest.run([folder / name], collection=name))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import resource
 import time
 
-from common import Row, options, report, scratch
+from common import Row, options, report, scratch, small_sides, write_pictures
 from imarium.archive import Archive
 from imarium.ingest import Summary
 from imarium.manifest import Format, Manifest
 from imarium.model import Selection
 from imarium.settings import Settings
-from small_series import write_pictures
 
 _TRIES = 5
 
@@ -21,8 +20,7 @@ def main() -> None:
     count = 200 if arguments.smoke else 5000
     with scratch() as folder:
         source = folder / "pictures"
-        source.mkdir()
-        write_pictures(source, count)
+        write_pictures(source, count, small_sides)
         archive = Archive(Settings(home=folder / "home"))
         Summary.of(archive.ingest.run([source], collection="bench", labels={"split": "train"}))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import psutil
 
 import shaped
-from common import Row, options, report, scratch, serving
+from common import Row, administrator_token, options, report, scratch, serving
 from imarium.archive import Archive
 from imarium.ingest import Summary
 from imarium.phantoms import ct_chest
@@ -140,9 +140,7 @@ def main() -> None:
         ct_chest(frames, side, side).write_dicom(folder / "dicom")
         archive = Archive(Settings(home=folder / "home"))
         (uid,) = Summary.of(archive.ingest.run([folder / "dicom"], collection="bench")).series
-        password = archive.accounts.ensure_administrator()
-        assert password is not None
-        token = archive.accounts.login("admin", password).token
+        token = administrator_token(archive)
         key = archive.catalog.get_series(uid).pack.key
         objects = archive.settings.objects
         archive.close()

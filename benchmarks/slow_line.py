@@ -27,7 +27,7 @@ from starlette.staticfiles import StaticFiles
 
 import imarium
 import shaped
-from common import Row, options, report, scratch, serving
+from common import Row, administrator_token, options, report, scratch, serving
 from imarium.archive import Archive
 from imarium.codec.htj2k import split
 from imarium.ingest import Summary
@@ -176,9 +176,7 @@ def main() -> None:
         phantom.write_dicom(folder / "dicom")
         archive = Archive(Settings(home=folder / "home"))
         (uid,) = Summary.of(archive.ingest.run([folder / "dicom"], collection="bench")).series
-        password = archive.accounts.ensure_administrator()
-        assert password is not None
-        token = archive.accounts.login("admin", password).token
+        token = administrator_token(archive)
         archive.close()
         files = (
             folder / "slices",

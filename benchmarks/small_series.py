@@ -6,27 +6,11 @@ import shutil
 import time
 from pathlib import Path
 
-import imagecodecs
-import numpy as np
-
-from common import Row, options, report, scratch
+from common import Row, options, report, scratch, small_sides, write_pictures
 from imarium.archive import Archive
 from imarium.ingest import Summary
 from imarium.ingest.outcome import Status
 from imarium.settings import Settings, Sharing
-
-
-def write_pictures(folder: Path, count: int) -> None:
-    """PNGs of 64x64 to 256x256 with soft shapes and some noise, no two alike."""
-    random = np.random.default_rng(0)
-    for number in range(count):
-        rows, columns = random.integers(64, 257, 2)
-        y, x = np.ogrid[:rows, :columns]
-        waves = np.sin(x / random.uniform(5, 40)) + np.cos(y / random.uniform(5, 40))
-        pixels = 128 + 50 * waves + random.normal(0, 3, (rows, columns))
-        name = folder / f"{number // 1000:03d}" / f"{number:06d}.png"
-        name.parent.mkdir(exist_ok=True)
-        name.write_bytes(imagecodecs.png_encode(pixels.clip(0, 255).astype(np.uint8), level=1))
 
 
 def ingest(source: Path, home: Path, sharing: Sharing) -> tuple[float, int, int]:
@@ -47,8 +31,7 @@ def main() -> None:
     count = 200 if arguments.smoke else 5000
     with scratch() as folder:
         source = folder / "pictures"
-        source.mkdir()
-        write_pictures(source, count)
+        write_pictures(source, count, small_sides)
         shared = ingest(source, folder / "home", Sharing())
         alone = ingest(source, folder / "home", Sharing(series_bytes=0))
     rows = [

@@ -1,5 +1,6 @@
 # Sourced by scripts/serve and scripts/test: checks what the machine has and installs what the project needs.
-# Everything lands inside the repository: .venv, .venv-ome-zarr, web/node_modules and the built page.
+# Everything lands inside the repository: .venv, .venv-ome-zarr, node_modules of the page and of the tests'
+# provider of logins, and the built page.
 
 step() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -66,6 +67,15 @@ install_web_packages() {
   step "installing the page's packages (npm ci)"
   (cd web && npm ci --no-fund --no-audit --loglevel=error >&2) || fail "npm ci failed; its message is above"
   cp web/package-lock.json web/node_modules/.imarium-lock
+}
+
+# install_login_provider: a provider of logins (OpenID Connect), for tests alone.
+install_login_provider() {
+  folder=tests/access/oidc_provider
+  if cmp -s $folder/package-lock.json $folder/node_modules/.imarium-lock; then return; fi
+  step "installing the tests' provider of logins (npm ci)"
+  (cd $folder && npm ci --no-fund --no-audit --loglevel=error >&2) || fail "npm ci failed; its message is above"
+  cp $folder/package-lock.json $folder/node_modules/.imarium-lock
 }
 
 # build_page: npm ci and vite build, again only when a source of the page changed.

@@ -12,6 +12,7 @@ from imarium.archive import Archive
 from imarium.phantoms import ct_chest
 from imarium.settings import Settings
 from imarium.testing import running
+from imarium.testing.postgres import MISSING, Postgres, available, postgres
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,6 +30,27 @@ def shared_data() -> Path:
 def _cache(tmp_path, monkeypatch) -> None:
     """No test writes to the cache of who runs it, or reads from it."""
     monkeypatch.setenv("IMARIUM_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server; tests that need it skip, and say so, where its programs are missing."""
+    if not available():
+        pytest.skip(MISSING)
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path) -> Iterator[str]:
+    """The address of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    url = server.fresh()
+    yield url
+    server.drop(url)
 
 
 @pytest.fixture

@@ -7,21 +7,28 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from imarium.access import Accounts, site_secret
+from imarium.access import Accounts, Permissions, site_secret
+from imarium.access.agreements import Agreements
+from imarium.access.oidc import SignIn
+from imarium.access.requests import Requests
+from imarium.access.roles import Roles
 from imarium.audit import Audit
 from imarium.catalog import Catalog
+from imarium.deid.gate import Gate
 from imarium.erasure import Erasure
 from imarium.errors import StorageError
-from imarium.ingest import Ingest
+from imarium.ingest import Ingest, Rebuilding
 from imarium.settings import Settings
-from imarium.store import open_local
+from imarium.store import open_store
 from imarium.streaming import Manifests, Streaming
 
 _STALE_SECONDS = 24 * 3600.0
 
 
 class Archive:
-    """What a face needs: the services over the same home, and their `audit`."""
+    """What a face needs, over the same home: `catalog`, `gate`, `ingest`, `rebuilding`, `streaming`,
+    `manifests`, `audit` and `erasure`; and of people `accounts`, `permissions`, `roles`, `agreements`,
+    `requests` and, where a provider logs people in, `sign_in`."""
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -34,10 +41,18 @@ class Archive:
         self.settings = settings
         _forget_stale_work(settings.scratch)
         secret = site_secret(settings.home)
-        store = open_local(settings.objects)
+        store = open_store(settings.objects, settings.bucket)
         self.catalog = Catalog(settings.database_url)
-        self.accounts = Accounts(self.catalog)
-        self.ingest = Ingest(settings, self.catalog, store, secret)
+        self.accounts = Accounts(self.catalog, secret)
+        self.permissions = Permissions(self.catalog)
+        self.roles = Roles(self.catalog)
+        self.agreements = Agreements(self.catalog)
+        self.requests = Requests(self.catalog)
+        oidc = settings.oidc
+        self.sign_in = None if oidc is None else SignIn(oidc, self.catalog, self.accounts)
+        self.gate = Gate(settings, self.catalog, secret)
+        self.ingest = Ingest(settings, self.catalog, store, secret, self.gate)
+        self.rebuilding = Rebuilding(self.catalog, store, secret)
         self.streaming = Streaming(settings, self.catalog, store)
         self.manifests = Manifests(settings, self.catalog, store)
         self.audit = Audit(self.catalog, secret, settings.home)

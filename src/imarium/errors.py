@@ -33,6 +33,37 @@ class ExportRefusedError(InvalidRequestError):
     code = "export-refused"
 
 
+class QuerySyntaxError(InvalidRequestError):
+    """A query that cannot be read, or asks for what there is not.
+
+    `position` counts the characters before what is wrong; None where the query did not come as text.
+    """
+
+    code = "query-syntax"
+
+    def __init__(self, message: str, position: int | None = None) -> None:
+        super().__init__(message)
+        self.position = position
+
+    def marked(self, query: str) -> str:
+        """The line of the query that is wrong, and below it a caret where; "" if that is not known."""
+        if self.position is None:
+            return ""
+        start = query.rfind("\n", 0, self.position) + 1
+        line = query[start:].partition("\n")[0].replace("\t", " ")
+        return f"{line}\n{' ' * (self.position - start)}^"
+
+
+class PolicyError(InvalidRequestError):
+    """A de-identification policy that cannot be used; `line` is the line of its file, from 1."""
+
+    code = "policy"
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message if line is None else f"line {line}: {message}")
+        self.line = line
+
+
 class NotFoundError(ImariumError):
     """No collection, study, series, pack or upload with that identifier."""
 
@@ -49,6 +80,22 @@ class AuthenticationError(ImariumError):
     """No valid login, or wrong credentials."""
 
     code = "login-required"
+
+
+class PermissionDeniedError(ImariumError):
+    """Somebody who is known may not do this; the message says what is missing."""
+
+    code = "forbidden"
+
+
+class TooManyAttemptsError(ImariumError):
+    """Too many logins failed in a row; `seconds` is when to try again."""
+
+    code = "too-many-attempts"
+
+    def __init__(self, message: str, seconds: int = 1) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class RefusedFileError(ImariumError):
@@ -86,6 +133,12 @@ class UnsupportedFileError(RefusedFileError):
     """A valid file whose content Imarium cannot keep exactly (no pixel data, unknown encoding)."""
 
     code = "unsupported"
+
+
+class QuarantineError(RefusedFileError):
+    """A file that may not be released: it was not, or could not be, de-identified as its policy demands."""
+
+    code = "quarantine"
 
 
 class IntegrityError(ImariumError):

@@ -49,6 +49,25 @@ class Sharing:
 
 
 @dataclass(frozen=True, slots=True)
+class Oidc:
+    """A provider of logins (OpenID Connect)."""
+
+    issuer: str
+    """Its address, below which its discovery document lies."""
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+    """None: this is a public client, which PKCE alone protects."""
+    name: str = "OpenID Connect"
+    """What the button says."""
+    approve: bool = False
+    """Whether accounts of its people can be used at once; else they wait for an administrator."""
+    groups_claim: str = "groups"
+    administrators: str | None = None
+    """Who is in this group is an administrator, and no longer than that. None: groups mean nothing here."""
+    scopes: str = "openid profile email"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set, with defaults that suit a laptop."""
 
@@ -58,17 +77,26 @@ class Settings:
     """Threads that encode and decode."""
     limits: Limits = field(default_factory=Limits)
     sharing: Sharing = field(default_factory=Sharing)
+    bucket: str | None = None
+    """Where objects are kept instead of in the home folder: s3://BUCKET/PREFIX (also gs://, az://)."""
+    database: str | None = field(default=None, repr=False)
+    """SQLAlchemy address (postgresql+pg8000://USER:PASSWORD@HOST/NAME); None: SQLite in `home`."""
+    registration: bool = True
+    """Whether anybody may ask for an account, which waits for an administrator."""
+    oidc: Oidc | None = None
     trusted_proxies: tuple[str, ...] = ()
     """Addresses of proxies that are believed when they say in a header from where a request came."""
 
     @property
     def database_url(self) -> str:
         """SQLAlchemy address of the catalog."""
+        if self.database is not None:
+            return self.database
         return f"sqlite:///{self.home / 'catalog.sqlite'}"
 
     @property
     def objects(self) -> Path:
-        """Folder of the object store."""
+        """Folder of the object store, where there is no bucket."""
         return self.home / "objects"
 
     @property
@@ -80,24 +108,73 @@ class Settings:
 def load(home: Path | None, *, default_home: Path, environ: Mapping[str, str]) -> Settings:
     """Settings from the command line's `home`, else `IMARIUM_HOME`, else the platform's default.
 
-    `IMARIUM_THREADS` sets the number of threads. `IMARIUM_TRUSTED_PROXIES`, addresses with commas between,
-    are proxies that are believed when they say from where a request came; without it no such header is.
-    Raises ValueError, naming what cannot be used.
+    `IMARIUM_THREADS` sets the number of threads, `IMARIUM_DATABASE` the SQLAlchemy address of the catalog
+    (`postgresql+pg8000://USER:PASSWORD@HOST/NAME`; without it, a SQLite file in the home folder), and
+    `IMARIUM_OBJECTS` the bucket; who asks a bucket is what its own variables say (AWS_ACCESS_KEY_ID,
+    AWS_ENDPOINT, ...).
+
+    `IMARIUM_TRUSTED_PROXIES`, addresses with commas between, are proxies that are believed when they say
+    from where a request came; without it no such header is.
+
+    `IMARIUM_REGISTRATION=0` lets nobody ask for an account. `IMARIUM_OIDC_ISSUER` and
+    `IMARIUM_OIDC_CLIENT_ID` have people log in with a provider, with `IMARIUM_OIDC_CLIENT_SECRET` or
+    `IMARIUM_OIDC_CLIENT_SECRET_FILE`, and if wanted `IMARIUM_OIDC_NAME`, `IMARIUM_OIDC_APPROVE=1`,
+    `IMARIUM_OIDC_GROUPS_CLAIM`, `IMARIUM_OIDC_ADMINISTRATORS` (a group) and `IMARIUM_OIDC_SCOPES`. Raises
+    ValueError, naming what cannot be used.
     """
     chosen = home or (Path(environ["IMARIUM_HOME"]) if environ.get("IMARIUM_HOME") else default_home)
-    threads = environ.get("IMARIUM_THREADS")
     try:
-        settings = Settings(home=chosen.expanduser().resolve())
+        settings = Settings(
+            home=chosen.expanduser().resolve(),
+            database=environ.get("IMARIUM_DATABASE") or None,
+            bucket=environ.get("IMARIUM_OBJECTS") or None,
+            oidc=_oidc(environ),
+        )
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"the home folder cannot be used: {error}") from error
+    settings = replace(settings, registration=_is_on(environ, "IMARIUM_REGISTRATION", default=True))
     proxies = tuple(
         filter(None, (item.strip() for item in environ.get("IMARIUM_TRUSTED_PROXIES", "").split(",")))
     )
     settings = replace(settings, trusted_proxies=proxies)
+    threads = environ.get("IMARIUM_THREADS")
     if not threads:
         return settings
     try:
-        count = int(threads)
+        return replace(settings, threads=max(1, int(threads)))
     except ValueError as error:
         raise ValueError(f"IMARIUM_THREADS is a number of threads, not {threads!r}") from error
-    return replace(settings, threads=max(1, count))
+
+
+def _is_on(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
+    value = environ.get(name, "").strip().lower()
+    if value in ("", "1", "true", "yes", "on"):
+        return default if value == "" else True
+    if value in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(f"{name} is 1 or 0")
+
+
+def _oidc(environ: Mapping[str, str]) -> Oidc | None:
+    issuer, client_id = environ.get("IMARIUM_OIDC_ISSUER"), environ.get("IMARIUM_OIDC_CLIENT_ID")
+    if not issuer and not client_id:
+        return None
+    if not issuer or not client_id:
+        raise ValueError("IMARIUM_OIDC_ISSUER and IMARIUM_OIDC_CLIENT_ID belong together")
+    secret = environ.get("IMARIUM_OIDC_CLIENT_SECRET")
+    file = environ.get("IMARIUM_OIDC_CLIENT_SECRET_FILE")
+    if file:
+        try:
+            secret = Path(file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError("the file of IMARIUM_OIDC_CLIENT_SECRET_FILE cannot be read") from error
+    defaults = Oidc(issuer, client_id)
+    return replace(
+        defaults,
+        client_secret=secret or None,
+        name=environ.get("IMARIUM_OIDC_NAME") or defaults.name,
+        approve=_is_on(environ, "IMARIUM_OIDC_APPROVE", default=False),
+        groups_claim=environ.get("IMARIUM_OIDC_GROUPS_CLAIM") or defaults.groups_claim,
+        administrators=environ.get("IMARIUM_OIDC_ADMINISTRATORS") or None,
+        scopes=environ.get("IMARIUM_OIDC_SCOPES") or defaults.scopes,
+    )

@@ -26,7 +26,7 @@ def test_the_administrator_is_made_once(catalog):
     assert len(password) >= 16
     assert accounts.ensure_administrator() is None
     login = accounts.login("admin", password)
-    assert accounts.authenticate(login.token) == "admin"
+    assert accounts.authenticate(login.token).name == "admin"
 
 
 def test_what_is_kept_reveals_neither_password_nor_token(catalog):
@@ -56,7 +56,7 @@ def test_tokens_end(catalog):
     accounts.logout(first.token)
     with pytest.raises(AuthenticationError):
         accounts.authenticate(first.token)
-    assert accounts.authenticate(second.token) == "admin"
+    assert accounts.authenticate(second.token).name == "admin"
     accounts.reset_password("admin")
     with pytest.raises(AuthenticationError):
         accounts.authenticate(second.token)
@@ -87,7 +87,7 @@ def test_many_logins_at_once_take_turns(catalog, monkeypatch):
     accounts = Accounts(catalog)
     accounts.ensure_administrator()
     running, most = [], []
-    verify = accounts._hasher.verify
+    verify = accounts._passwords._hasher.verify
 
     class Watched:
         def verify(self, *arguments):
@@ -99,11 +99,11 @@ def test_many_logins_at_once_take_turns(catalog, monkeypatch):
             finally:
                 running.pop()
 
-    monkeypatch.setattr(accounts, "_hasher", Watched())
+    monkeypatch.setattr(accounts._passwords, "_hasher", Watched())
 
-    def wrong(_):
+    def wrong(number):
         with pytest.raises(AuthenticationError):
-            accounts.login("admin", "wrong")
+            accounts.login(f"name{number}", "wrong")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(wrong, range(8)))

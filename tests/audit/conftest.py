@@ -10,29 +10,9 @@ from imarium.catalog import Catalog
 SECRET = b"s" * 32
 
 
-@pytest.fixture(scope="session")
-def own_postgres():
-    module = pytest.importorskip("imarium.testing.postgres", reason="no server of PostgreSQL for tests")
-    if not module.available():
-        pytest.skip(module.MISSING)
-    with module.postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def catalog_url(request, tmp_path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'catalog.sqlite'}"
-        return
-    server = request.getfixturevalue("own_postgres")
-    url = server.fresh()
-    yield url
-    server.drop(url)
-
-
 @pytest.fixture
-def catalog(catalog_url) -> Iterator[Catalog]:
-    catalog = Catalog(catalog_url)
+def catalog(database_url) -> Iterator[Catalog]:
+    catalog = Catalog(database_url)
     yield catalog
     catalog.close()
 

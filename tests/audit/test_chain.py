@@ -283,9 +283,12 @@ def test_what_is_no_checkpoint(tmp_path):
         "object_key, outcome, details, previous, hash, seal FROM audit_records WHERE sequence = 3",
     ],
 )
-def test_the_database_refuses_changes(catalog_url, audit, statement):
+def test_the_database_refuses_changes(database_url, audit, statement):
     fill(audit, 3)
-    with create_engine(catalog_url).connect() as connection, pytest.raises(DBAPIError, match="audit records"):
+    with (
+        create_engine(database_url).connect() as connection,
+        pytest.raises(DBAPIError, match="audit records"),
+    ):
         connection.execute(text(statement))
 
 
@@ -326,8 +329,8 @@ catalog.close()
 """
 
 
-def test_several_processes_make_one_chain(catalog_url, catalog, audit, tmp_path):
-    line = [sys.executable, "-c", WRITER, catalog_url, str(tmp_path)]
+def test_several_processes_make_one_chain(database_url, catalog, audit, tmp_path):
+    line = [sys.executable, "-c", WRITER, database_url, str(tmp_path)]
     writers = [subprocess.Popen([*line, f"writer-{number}"]) for number in range(4)]
     assert [writer.wait(240) for writer in writers] == [0] * 4
     found = audit.verify()

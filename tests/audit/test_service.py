@@ -46,14 +46,14 @@ def test_whoever_waits_finds_it_written(audit):
     assert audit.verify().last == 1
 
 
-def test_the_end_of_a_process_writes_what_waits(catalog_url, catalog, audit, tmp_path):
+def test_the_end_of_a_process_writes_what_waits(database_url, catalog, audit, tmp_path):
     script = (
         "import sys; from pathlib import Path; from imarium.audit import Action, Audit\n"
         "from imarium.catalog import Catalog\n"
         "audit = Audit(Catalog(sys.argv[1]), b's' * 32, Path(sys.argv[2]))\n"
         "for number in range(700): audit.record(Action.QUERY, details={'n': number})\n"
     )
-    subprocess.run([sys.executable, "-c", script, catalog_url, str(tmp_path)], check=True)
+    subprocess.run([sys.executable, "-c", script, database_url, str(tmp_path)], check=True)
     assert audit.verify().last == 700
 
 

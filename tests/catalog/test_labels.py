@@ -14,8 +14,8 @@ from imarium.model import Selection, Series
 
 
 @pytest.fixture
-def catalog(tmp_path):
-    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
+def catalog(database_url):
+    catalog = Catalog(database_url)
     yield catalog
     catalog.close()
 
@@ -163,8 +163,8 @@ def test_a_selection_is_as_it_was_at_one_moment(catalog):
     assert {item.labels["a"] for group in catalog.selected(Selection()) for item in group} == {"new"}
 
 
-def test_a_catalog_of_the_first_schema_gets_labels_and_goes_back(tmp_path):
-    url = f"sqlite:///{tmp_path / 'old.sqlite'}"
+def test_a_catalog_of_the_first_schema_gets_labels_and_goes_back(database_url):
+    url = database_url
     engine = create_engine(url)
     config = Config()
     config.set_main_option("script_location", str(module._MIGRATIONS))

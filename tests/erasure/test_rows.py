@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import pytest
 from sqlalchemy import select, text
 
 from imarium.archive import Archive
@@ -13,18 +12,8 @@ from imarium.erasure import Kind, Scope, recording
 from imarium.settings import Settings
 
 
-@pytest.fixture(scope="module")
-def postgres_url():
-    module = pytest.importorskip("imarium.testing.postgres", reason="no server of PostgreSQL for tests")
-    if not module.available():
-        pytest.skip(module.MISSING)
-    with module.postgres() as server:
-        yield server.fresh()
-
-
-def test_a_catalog_in_postgresql(tmp_path, postgres_url, phantom, monkeypatch):
-    monkeypatch.setattr(Settings, "database_url", property(lambda _: postgres_url))
-    archive = Archive(Settings(home=tmp_path / "home", threads=1))
+def test_a_catalog_in_postgresql(tmp_path, postgres_server, phantom):
+    archive = Archive(Settings(home=tmp_path / "home", threads=1, database=postgres_server.fresh()))
     outcomes = list(archive.ingest.run([phantom], collection="c"))
     uids = {outcome.series for outcome in outcomes}
     uid = next(uid for uid in uids if archive.catalog.get_series(uid).series.format == "dicom")

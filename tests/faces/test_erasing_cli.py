@@ -10,7 +10,8 @@ import pytest
 
 from imarium.faces.cli.app import run
 from imarium.faces.cli.backends import Backend, LocalBackend
-from imarium.faces.cli.recording import NOT_RECORDED, RecordedBackend
+from imarium.faces.cli.recording import NOT_RECORDED, RecordedBackend, RecordedSearch
+from imarium.faces.cli.search_backends import LocalSearch, SearchBackend
 
 
 @pytest.fixture
@@ -48,10 +49,14 @@ def said(imarium, **options):
 
 
 def test_every_command_on_a_home_folder_is_recorded_or_says_why_not():
-    methods = {
-        name for name, _ in inspect.getmembers(Backend, inspect.isfunction) if not name.startswith("_")
-    }
-    own = {name for name in methods if getattr(RecordedBackend, name) is not getattr(LocalBackend, name)}
+    own, methods = set(), set()
+    for face, local, recorded in (
+        (Backend, LocalBackend, RecordedBackend),
+        (SearchBackend, LocalSearch, RecordedSearch),
+    ):
+        names = {name for name, _ in inspect.getmembers(face, inspect.isfunction) if not name.startswith("_")}
+        methods |= names
+        own |= {name for name in names if getattr(recorded, name) is not getattr(local, name)}
     assert own | NOT_RECORDED.keys() == methods
     assert not own & NOT_RECORDED.keys()
 

@@ -33,13 +33,16 @@ class Action(StrEnum):
     ACCESS_REQUESTED = "access-requested", "someone asked for access to a collection"
     ACCESS_DECIDED = "access-decided", "a request for access was granted or refused"
     QUERY = "query", "lists of studies or series were looked at, or a search was run"
-    VIEWED = "viewed", "facts, pictures or pixels of a series were read"
+    VIEWED = "viewed", "facts, reports, pictures or pixels were read"
     EXPORTED = "exported", "a series or a collection left in some format"
     LISTED_FOR_DOWNLOAD = "listed-for-download", "a manifest was made: where the bytes of series lie"
     INGESTED = "ingested", "files were taken in"
     STORED = "stored", "a series was stored, or grew"
-    LABELLED = "labelled", "labels of series were set or removed"
-    COLLECTION_CHANGED = "collection-changed", "a collection was made, or its page or terms were changed"
+    LABELLED = "labelled", "labels, codes, reports or facts of subjects were set or removed"
+    COLLECTION_CHANGED = (
+        "collection-changed",
+        "a collection was made, or its page, its terms or its readers changed",
+    )
     VERSION_FROZEN = "version-frozen", "a version of a collection was frozen"
     TRANSFER_BEGUN = "transfer-begun", "a collection began to go to another server"
     TRANSFERRED = "transferred", "a collection went to another server, or came from one"
@@ -48,6 +51,7 @@ class Action(StrEnum):
     QUARANTINE_DECIDED = "quarantine-decided", "what was held back was released, mended or refused"
     POLICY_CHANGED = "policy-changed", "a policy of de-identification was changed or chosen"
     VERIFIED = "verified", "everything that is stored was compared with its digests"
+    CATALOG_REBUILT = "catalog-rebuilt", "headers of all series were read into the catalog again"
     ERASURE_PLANNED = "erasure-planned", "someone looked at what an erasure would remove"
     ERASED = "erased", "images were removed for good"
     ERASURE_LIFTED = "erasure-lifted", "images that were erased may come again"

@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 
 from imarium.audit.actions import ObjectKind
 from imarium.catalog.audit_tables import AuditObjectRow
+from imarium.catalog.people import User
 from imarium.catalog.selecting import BATCH
 from imarium.catalog.tables import Collection as CollectionRow
-from imarium.catalog.tables import SeriesRow, Study, Subject, User
+from imarium.catalog.tables import SeriesRow, Study, Subject
 
 Named = tuple[ObjectKind, str]
 """An object by its kind and identifier."""

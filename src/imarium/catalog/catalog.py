@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection as Numbers
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -15,19 +16,18 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import (
     Connection,
     CursorResult,
-    Engine,
-    Select,
-    create_engine,
-    event,
     func,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError as UniqueViolation
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, contains_eager, selectinload, sessionmaker
+from sqlalchemy.orm import Session, contains_eager, sessionmaker
 
+from imarium.catalog.annotating import Annotating
+from imarium.catalog.dialects import at_one_moment, lock_schema, open_engine
 from imarium.catalog.erasure_tables import ErasedMark
+from imarium.catalog.indexing import index_series, refresh_texts, reindex_series
 from imarium.catalog.labels import Change, change_labels, checked_change, insert_labels, replace_labels
 from imarium.catalog.records import (
     CollectionRecord,
@@ -39,8 +39,11 @@ from imarium.catalog.records import (
     SeriesRecord,
     StudyRecord,
 )
-from imarium.catalog.selecting import BATCH, keep_spans, load_selected, selected_ids
-from imarium.catalog.serialising import forget_deleted, rewrite_files
+from imarium.catalog.rows import record_of, series_query
+from imarium.catalog.saving import Saving
+from imarium.catalog.search.service import Searching
+from imarium.catalog.selecting import BATCH, among, keep_spans, load_selected, selected_ids
+from imarium.catalog.serialising import rewrite_files
 from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, now
 from imarium.catalog.writing import (
     add_sources,
@@ -51,8 +54,10 @@ from imarium.catalog.writing import (
     fresh_files,
     insert_sources,
 )
-from imarium.errors import ConcurrentWriteError, NotFoundError, StorageError
+from imarium.errors import ConcurrentWriteError, NotFoundError, PermissionDeniedError, StorageError
 from imarium.model import Selection, Series, SourceFile, checked_labels
+from imarium.model.details import Details
+from imarium.model.query_parser import parse
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -61,10 +66,12 @@ class Catalog:
     """Opens, migrates and queries the catalog. Raises StorageError if the database cannot be used."""
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
-        forget_deleted(self._engine)
+        self._engine = open_engine(url)
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._migrate()
+        self.searching = Searching(self.session)
+        self.annotating = Annotating(self.session, self._changed_ids)
+        self.saving = Saving(self.session)
 
     def close(self) -> None:
         """Release all connections."""
@@ -112,9 +119,7 @@ class Catalog:
                 if _revision(connection) == head:
                     return
             with self._engine.begin() as connection:
-                if connection.dialect.name == "sqlite":
-                    # Of two first commands at once, the second waits here and finds the tables made.
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                lock_schema(connection)
                 if _revision(connection) != head:
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
@@ -124,7 +129,9 @@ class Catalog:
 
     # --- reading ------------------------------------------------------------------------------------
 
-    def collections(self) -> list[CollectionRecord]:
+    # `within` are the numbers of the collections that may be read; None: all.
+
+    def collections(self, within: Numbers[int] | None = None) -> list[CollectionRecord]:
         """All collections by name, with counts and sizes."""
         query = (
             select(
@@ -134,7 +141,9 @@ class Catalog:
                 func.count(SeriesRow.id),
                 func.coalesce(func.sum(SeriesRow.source_bytes), 0),
                 func.coalesce(func.sum(SeriesRow.stored_bytes), 0),
+                Collection.visibility,
             )
+            .where(among(within))
             .outerjoin(Study, Study.collection_id == Collection.id)
             .outerjoin(SeriesRow, SeriesRow.study_id == Study.id)
             .group_by(Collection.id)
@@ -143,9 +152,11 @@ class Catalog:
         with self.session() as session:
             return [CollectionRecord(*row) for row in session.execute(query)]
 
-    def studies(self, collection: str | None, offset: int, limit: int) -> tuple[list[StudyRecord], int]:
+    def studies(
+        self, collection: str | None, offset: int, limit: int, within: Numbers[int] | None = None
+    ) -> tuple[list[StudyRecord], int]:
         """A page of studies, and how many there are in all."""
-        query = select(Study).join(Study.collection).outerjoin(Study.subject)
+        query = select(Study).join(Study.collection).outerjoin(Study.subject).where(among(within))
         if collection is not None:
             query = query.where(Collection.name == collection)
         with self.session() as session:
@@ -177,9 +188,10 @@ class Catalog:
         study: str | None = None,
         offset: int = 0,
         limit: int | None = None,
+        within: Numbers[int] | None = None,
     ) -> tuple[list[SeriesRecord], int]:
         """A page of series in the order in which they came, and how many there are in all."""
-        query = _series_query()
+        query = series_query().where(among(within))
         if collection is not None:
             query = query.where(Collection.name == collection)
         if study is not None:
@@ -187,15 +199,15 @@ class Catalog:
         with self.session() as session:
             total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
             page = query.order_by(SeriesRow.id).offset(offset).limit(limit)
-            return [_record(row) for row in session.scalars(page)], total
+            return [record_of(row) for row in session.scalars(page)], total
 
-    def get_series(self, uid: str) -> SeriesRecord:
-        """One series; raises NotFoundError."""
+    def get_series(self, uid: str, within: Numbers[int] | None = None) -> SeriesRecord:
+        """One series; raises NotFoundError, for one that may not be read too."""
         with self.session() as session:
-            row = session.scalar(_series_query().where(SeriesRow.uid == uid))
+            row = session.scalar(series_query().where(SeriesRow.uid == uid, among(within)))
             if row is None:
                 raise NotFoundError("no series has that UID; `imarium ls` lists them")
-            return _record(row)
+            return record_of(row)
 
     def stacks(self, base_uid: str) -> list[SeriesRecord]:
         """All series kept under one Series Instance UID, in the order in which they came."""
@@ -203,9 +215,9 @@ class Catalog:
             if session.scalar(select(SeriesRow.id).where(SeriesRow.base_uid == base_uid).limit(1)) is None:
                 return []  # as for most series that come: the short way
             rows = session.scalars(
-                _series_query().where(SeriesRow.base_uid == base_uid).order_by(SeriesRow.id)
+                series_query().where(SeriesRow.base_uid == base_uid).order_by(SeriesRow.id)
             )
-            return [_record(row) for row in rows]
+            return [record_of(row) for row in rows]
 
     def known_sources(self, digests: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Which of these file digests were taken in, and as part of which (series, collection)."""
@@ -238,13 +250,13 @@ class Catalog:
             row = session.scalar(select(Pack).where(Pack.key == key))
             if row is None:
                 raise NotFoundError("no such pack")
-            return PackRecord(row.key, row.size, row.digest)
+            return PackRecord(row.key, row.size, row.digest, row.collection_id)
 
     def packs(self) -> list[PackRecord]:
         """All packs in use."""
         with self.session() as session:
             rows = session.scalars(select(Pack).where(Pack.replaced.is_(None)).order_by(Pack.id))
-            return [PackRecord(row.key, row.size, row.digest) for row in rows]
+            return [PackRecord(row.key, row.size, row.digest, row.collection_id) for row in rows]
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -290,7 +302,7 @@ class Catalog:
             for new in news:
                 study = new.series.study_uid
                 studies[study] = studies.get(study) or find_or_add_study(session, owner, new)
-                packs[new.pack.key] = packs.get(new.pack.key) or find_or_add_pack(session, new)
+                packs[new.pack.key] = packs.get(new.pack.key) or find_or_add_pack(session, new, owner.id)
                 row = SeriesRow(uid=new.series.uid, base_uid=new.base_uid, study=studies[study])
                 fill(row, new, packs[new.pack.key])
                 # A file that two of them hold counts for the first.
@@ -302,6 +314,9 @@ class Catalog:
             session.flush()
             insert_sources(session, [(row.id, file) for row, own in rows for file in own])
             insert_labels(session, [(row.id, new.labels) for (row, _), new in zip(rows, news, strict=True)])
+            index_series(
+                session, [(row, new.series, new.details) for (row, _), new in zip(rows, news, strict=True)]
+            )
 
     def replace_series(self, new: NewSeries, grown_from: str) -> None:
         """Point a series to a new pack that holds more frames.
@@ -316,7 +331,7 @@ class Catalog:
             old = session.scalar(select(Pack.id).where(Pack.key == grown_from))
             if row is None or old is None:
                 raise ConcurrentWriteError("the series that should grow was erased at the same time")
-            pack = find_or_add_pack(session, new)
+            pack = find_or_add_pack(session, new, row.study.collection_id)
             session.flush()
             # One statement, so that of two writers only one finds the pack that it grew from.
             won = session.execute(
@@ -333,6 +348,20 @@ class Catalog:
             session.execute(update(Pack).where(Pack.id == old, ~in_use).values(replaced=now()))
             add_sources(session, row.id, new.files)
             change_labels(session, [row.id], new.labels)
+            reindex_series(session, row, new.series, new.details)
+
+    def describe_again(self, uid: str, details: Details) -> None:
+        """Make a series findable anew, by its facts and what its header says. Raises NotFoundError."""
+        with self._unique(), self.session() as session:
+            row = session.scalar(series_query().where(SeriesRow.uid == uid))
+            if row is None:
+                raise NotFoundError("no series has that UID; `imarium ls` lists them")
+            reindex_series(session, row, Series.from_json(row.facts), details)
+
+    def known_packs(self) -> set[str]:
+        """Keys of all packs that were ever made known, replaced ones too."""
+        with self.session() as session:
+            return set(session.scalars(select(Pack.key)))
 
     def add_sources(self, uid: str, files: Sequence[SourceFile]) -> None:
         """Remember further files whose content a stored series already holds."""
@@ -341,18 +370,26 @@ class Catalog:
 
     # --- labels and selections ----------------------------------------------------------------------
 
-    def label(self, changes: Sequence[tuple[Selection, Change]]) -> list[int]:
+    def label(
+        self,
+        changes: Sequence[tuple[Selection, Change]],
+        within: Numbers[int] | None = None,
+        labelled: Numbers[int] | None = None,
+    ) -> list[int]:
         """Set and remove labels of all series of each selection, in turn: everything or nothing.
 
-        Returns how many series each selection has. Raises InvalidRequestError for labels that cannot be, and
-        NotFoundError for a selection's collection that does not exist.
+        Selections find what lies `within` the collections that may be read; `labelled` are those whose series
+        may get labels. Returns how many series each selection has. Raises InvalidRequestError for labels that
+        cannot be, NotFoundError for a selection's collection that does not exist, and PermissionDeniedError
+        if a selection has series that may be read and not labelled.
         """
         checked = [(selection, checked_change(change)) for selection, change in changes]
         counts = []
         with self._unique(), self.session() as session:
             for selection, change in checked:
-                ids = selected_ids(session, selection)
+                ids = self._changed_ids(session, selection, within, labelled)
                 change_labels(session, ids, change)
+                refresh_texts(session, ids)
                 counts.append(len(ids))
         return counts
 
@@ -360,18 +397,20 @@ class Catalog:
         """Have a series bear these labels and no others. Raises NotFoundError and InvalidRequestError."""
         checked = checked_labels(labels)
         with self._unique(), self.session() as session:
-            replace_labels(session, _series_id(session, uid), checked)
+            number = _series_id(session, uid)
+            replace_labels(session, number, checked)
+            refresh_texts(session, [number])
 
-    def selected(self, selection: Selection) -> Iterator[list[SelectedSeries]]:
+    def selected(
+        self, selection: Selection, within: Numbers[int] | None = None
+    ) -> Iterator[list[SelectedSeries]]:
         """The series of a selection in lists of bounded length, sorted by pack and by their place in it.
 
         All are as they were at one moment. Raises NotFoundError if the selection's collection does not exist.
         """
         with self.session() as session:
-            if self._engine.dialect.name == "sqlite":
-                # Without it every statement would see another moment.
-                session.connection().exec_driver_sql("BEGIN")
-            ids = selected_ids(session, selection)
+            at_one_moment(session)
+            ids = self._selected_ids(session, selection, within)
             for first in range(0, len(ids), BATCH):
                 yield load_selected(session, ids[first : first + BATCH])
 
@@ -379,6 +418,25 @@ class Catalog:
         """Note where the levels of series lie in their packs, so that no index is read for it again."""
         with self._unique(), self.session() as session:
             keep_spans(session, found)
+
+    def _selected_ids(self, session: Session, selection: Selection, within: Numbers[int] | None) -> list[int]:
+        if selection.query is None:
+            return selected_ids(session, selection, within=within)
+        mask = self.searching.mask(session, parse(selection.query), within)
+        return selected_ids(session, selection, np.flatnonzero(mask).tolist(), within=within)
+
+    def _changed_ids(
+        self,
+        session: Session,
+        selection: Selection,
+        within: Numbers[int] | None,
+        changeable: Numbers[int] | None,
+    ) -> list[int]:
+        """The same, if all of them are in collections in which series may be labelled."""
+        ids = self._selected_ids(session, selection, within)
+        if changeable is not None and len(ids) > len(self._selected_ids(session, selection, changeable)):
+            raise PermissionDeniedError("only annotators of a collection may label its series")
+        return ids
 
     @contextmanager
     def _unique(self) -> Iterator[None]:
@@ -392,61 +450,8 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _engine(url: str) -> Engine:
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def _configure(connection: Any, _record: object) -> None:
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=FULL")
-            cursor.execute("PRAGMA foreign_keys=ON")
-            cursor.execute("PRAGMA busy_timeout=30000")
-            cursor.close()
-
-    return engine
-
-
-def _series_query() -> Select[SeriesRow]:
-    return (
-        select(SeriesRow)
-        .join(SeriesRow.study)
-        .join(Study.collection)
-        .outerjoin(Study.subject)
-        .join(SeriesRow.pack)
-        .options(
-            contains_eager(SeriesRow.study).options(
-                contains_eager(Study.collection), contains_eager(Study.subject)
-            ),
-            contains_eager(SeriesRow.pack),
-            selectinload(SeriesRow.labels),
-        )
-    )
-
-
 def _series_id(session: Session, uid: str) -> int:
     found = session.scalar(select(SeriesRow.id).where(SeriesRow.uid == uid))
     if found is None:
         raise NotFoundError("no series has that UID; `imarium ls` lists them")
     return found
-
-
-def _record(row: SeriesRow) -> SeriesRecord:
-    return SeriesRecord(
-        series=Series.from_json(row.facts),
-        collection=row.study.collection.name,
-        subject=row.study.subject.pseudonym if row.study.subject else None,
-        levels=row.levels,
-        lane=row.lane,
-        source_bytes=row.source_bytes,
-        stored_bytes=row.stored_bytes,
-        pack=PackRecord(row.pack.key, row.pack.size, row.pack.digest),
-        index_span=(row.index_start, row.index_stop),
-        labels={label.key: label.value for label in row.labels},
-    )
-
-
-def utc(moment: datetime) -> datetime:
-    """SQLite forgets the time zone; all times in the catalog are UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -182,12 +182,12 @@ def repoint(session: Session, old: str, new: PackRecord, moved: Sequence[Repoint
     Raises ConcurrentWriteError if one of them lives elsewhere by now.
     """
     pack = session.scalar(select(Pack).where(Pack.key == new.key))
+    before, owner = session.execute(select(Pack.id, Pack.collection_id).where(Pack.key == old)).one()
     if pack is None:
-        pack = Pack(key=new.key, size=new.size, digest=new.digest)
+        pack = Pack(key=new.key, size=new.size, digest=new.digest, collection_id=owner)
         session.add(pack)
     pack.replaced = None
     session.flush()
-    before = session.scalar(select(Pack.id).where(Pack.key == old))
     for item in moved:
         done = session.execute(
             update(SeriesRow)
@@ -226,11 +226,11 @@ def _remove(
     if not ids:
         return
     (key,) = table.primary_key.columns
-    for child, column in _references(table):
+    for child, column, cascades in _references(table):
         if child in keep:
             continue
         for group in _groups(list(ids)):
-            if column.nullable:
+            if column.nullable and not cascades:
                 session.execute(update(child).where(column.in_(group)).values({column: None}))
                 continue
             own = list(child.primary_key.columns)
@@ -242,12 +242,12 @@ def _remove(
         gone[table.name] += session.execute(delete(table).where(key.in_(group))).rowcount  # type: ignore[attr-defined]
 
 
-def _references(table: Table) -> Iterator[tuple[Table, Column[int]]]:
-    """Tables and columns that refer to a table's rows."""
+def _references(table: Table) -> Iterator[tuple[Table, Column[int], bool]]:
+    """Tables and columns that refer to a table's rows, and whether they go with them."""
     for child in Base.metadata.tables.values():
         for foreign in child.foreign_keys:
             if foreign.column.table is table:
-                yield child, foreign.parent
+                yield child, foreign.parent, foreign.ondelete == "CASCADE"
 
 
 def _groups(items: list[int] | list[str]) -> Iterator[list[int] | list[str]]:

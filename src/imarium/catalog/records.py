@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from imarium.model import Series, SourceFile
+from imarium.model.details import NO_DETAILS, Details
 
 LevelSpans: TypeAlias = Sequence[Sequence[tuple[int, int]]]
 """Byte ranges (start, stop) of the pack by level, full resolution first."""
@@ -25,6 +26,8 @@ class CollectionRecord:
     series: int
     source_bytes: int
     stored_bytes: int
+    visibility: str = "registered"
+    """Who may read it: public, registered or restricted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class PackRecord:
     key: str
     size: int
     digest: str
+    collection: int | None = field(default=None, compare=False)
+    """Number of the one collection that its series are of; None where the catalog does not know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,40 @@ class SeriesRecord:
     index_span: tuple[int, int]
     labels: Mapping[str, str] = field(default_factory=dict)
     """By key, sorted."""
+    collection_id: int = 0
+    """Number of its collection."""
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value, how many of the found series have it, and the query that finds those with it."""
+
+    value: str
+    count: int
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of a search."""
+
+    records: tuple[SeriesRecord, ...]
+    total: int
+    """Series that meet the query, on all pages."""
+    next: str | None
+    """Cursor of the next page; None after the last one."""
+    facets: Mapping[str, tuple[FacetValue, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeRecord:
+    """An attribute that can be asked for."""
+
+    name: str
+    kind: str
+    meaning: str
+    aliases: tuple[str, ...]
+    facet: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +136,4 @@ class NewSeries:
     files: tuple[SourceFile, ...]
     pseudonym: str | None
     labels: Mapping[str, str] = field(default_factory=dict)
+    details: Details = NO_DETAILS

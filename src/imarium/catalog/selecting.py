@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Numbers
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice, product
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, select, true
 from sqlalchemy.orm import Session
 
 from imarium.catalog.records import LevelSpans, PackRecord, Place, SelectedSeries
@@ -18,31 +19,62 @@ BATCH = 500
 """Values in one IN list; SQLite takes 999 at the least."""
 
 
-def selected_ids(session: Session, selection: Selection) -> list[int]:
+_FEW = 20_000
+"""Found series that are looked up one by one; of more, all are gone through."""
+
+
+def among(within: Numbers[int] | None) -> ColumnElement[bool]:
+    """Condition of a query that knows `Collection`: only of these collections; None: of all."""
+    return true() if within is None else Collection.id.in_(sorted(within))
+
+
+def selected_ids(
+    session: Session,
+    selection: Selection,
+    found_by_query: Sequence[int] | None = None,
+    *,
+    within: Numbers[int] | None = None,
+) -> list[int]:
     """Numbers of the selected series, sorted by the key of their pack and where it holds them.
+
+    `found_by_query` are those that meet the selection's query, if it has one.
 
     Raises NotFoundError if there is no collection of the selection's name: a name misspelt must not look
     like a collection that is empty.
     """
     if selection.collection is not None:
-        known = session.scalar(select(Collection.id).where(Collection.name == selection.collection))
+        named = Collection.name == selection.collection
+        known = session.scalar(select(Collection.id).where(named, among(within)))
         if known is None:
             raise NotFoundError("there is no collection of that name; `imarium ls` shows them all")
     query = _narrowed(
         select(Pack.key, SeriesRow.index_start, SeriesRow.id)
         .join(SeriesRow.pack)
         .join(SeriesRow.study)
-        .join(Study.collection),
+        .join(Study.collection)
+        .where(among(within)),
         selection,
     )
     found: list[tuple[str, int, int]] = []
-    for series, studies in product(_groups(selection.series), _groups(selection.studies)):
+    allowed = None if found_by_query is None else set(found_by_query)
+    few: Sequence[Any] = () if found_by_query is None or len(found_by_query) > _FEW else found_by_query
+    if allowed is not None and not allowed:
+        return []
+    for series, studies, numbers in product(
+        _groups(selection.series), _groups(selection.studies), _groups(few)
+    ):
         narrower = query
+        if numbers is not None:
+            narrower = narrower.where(SeriesRow.id.in_(numbers))
         if series is not None:
             narrower = narrower.where(SeriesRow.uid.in_(series))
         if studies is not None:
             narrower = narrower.where(Study.uid.in_(studies))
-        found += [(key, start, number) for key, start, number in session.execute(narrower)]
+        found += [
+            (key, start, number)
+            for key, start, number in session.execute(narrower)
+            if allowed is None or number in allowed
+        ]
     found.sort()
     return [number for _, _, number in found]
 
@@ -60,11 +92,11 @@ def _narrowed(query: Select[str, int, int], selection: Selection) -> Select[str,
     return query
 
 
-def _groups(uids: Sequence[str]) -> Iterator[Sequence[str] | None]:
-    """UIDs in lists that a statement takes; one None where none are given."""
-    if not uids:
+def _groups(values: Sequence[Any]) -> Iterator[Sequence[Any] | None]:
+    """Values in lists that a statement takes; one None where none are given."""
+    if not values:
         yield None
-    rest = iter(uids)
+    rest = iter(values)
     while group := list(islice(rest, BATCH)):
         yield group
 

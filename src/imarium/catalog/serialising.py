@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-from sqlalchemy import Connection, Engine, event, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.orm import Session
 
 _AUDIT_LOCK = 0x494D5002
 """Key of PostgreSQL's advisory lock on the audit record; any number that stays the same."""
 _LOG_SECONDS = 20.0
 """How long readers are waited for until SQLite's log can be emptied."""
-
-
-def forget_deleted(engine: Engine) -> None:
-    """Have SQLite overwrite what is deleted, so that it is not left in the file."""
-    if engine.dialect.name == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def _configure(connection: Any, _record: object) -> None:
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA secure_delete=ON")
-            cursor.close()
 
 
 def one_writer(session: Session) -> None:
@@ -42,6 +30,7 @@ def rewrite_files(engine: Engine) -> bool:
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if engine.dialect.name != "sqlite":
+            connection.connection.rollback()  # the pool's look at whether it still works began one
             for name in inspect(connection).get_table_names():
                 connection.exec_driver_sql(f'VACUUM (FULL) "{name}"')
             return True

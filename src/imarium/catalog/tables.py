@@ -45,6 +45,10 @@ class Collection(Base):
     name: Mapped[str] = mapped_column(String(200), unique=True)
     description: Mapped[str] = mapped_column(Text, default="")
     created: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now)
+    visibility: Mapped[str] = mapped_column(String(16), default="registered", server_default="registered")
+    """Who may read it: `access.permissions.Visibility`."""
+    agreement: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Version of the agreement to accept before images are read; 0: none."""
 
 
 class Subject(Base):
@@ -73,7 +77,7 @@ class Study(Base):
 
 
 class Pack(Base):
-    """An object in the store. `replaced` is its tombstone."""
+    """An object in the store. `replaced` is its tombstone. All of its series are of one collection."""
 
     __tablename__ = "packs"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -82,6 +86,8 @@ class Pack(Base):
     digest: Mapped[str] = mapped_column(String(64))
     created: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now)
     replaced: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    collection_id: Mapped[int | None] = mapped_column(ForeignKey("collections.id"))
+    """None where it is not known any more: then only administrators may read it."""
 
 
 class SeriesRow(Base):
@@ -141,25 +147,3 @@ class Source(Base):
     digest: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(BigInteger)
     instance_uid: Mapped[str | None] = mapped_column(String(80), index=True)
-
-
-class User(Base):
-    """An account."""
-
-    __tablename__ = "users"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(100), unique=True)
-    password: Mapped[str] = mapped_column(Text)
-    """An argon2id hash."""
-    created: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now)
-
-
-class Token(Base):
-    """A login; only a digest of the token is kept."""
-
-    __tablename__ = "tokens"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
-    digest: Mapped[str] = mapped_column(String(64), unique=True)
-    expires: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    user: Mapped[User] = relationship()

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from imarium.catalog.records import NewSeries
 from imarium.catalog.selecting import BATCH
 from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, Subject
+from imarium.errors import IntegrityError
 from imarium.model import SourceFile
 
 
@@ -47,11 +48,22 @@ def _find_or_add_subject(session: Session, owner: Collection, pseudonym: str | N
     return found or Subject(collection_id=owner.id, pseudonym=pseudonym)
 
 
-def find_or_add_pack(session: Session, new: NewSeries) -> Pack:
+def find_or_add_pack(session: Session, new: NewSeries, collection: int) -> Pack:
+    """The pack of a series. Whoever may read its collection may read all of the pack: raises IntegrityError
+    if series of another collection live there."""
     pack = session.scalar(select(Pack).where(Pack.key == new.pack.key))
     if pack is None:
         pack = Pack(key=new.pack.key, size=new.pack.size, digest=new.pack.digest)
         session.add(pack)
+    elif pack.collection_id != collection:
+        others = (
+            select(SeriesRow.id)
+            .join(SeriesRow.study)
+            .where(SeriesRow.pack_id == pack.id, Study.collection_id != collection)
+        )
+        if session.scalar(others.limit(1)) is not None:
+            raise IntegrityError("a pack cannot hold series of several collections")
+    pack.collection_id = collection
     pack.replaced = None
     return pack
 

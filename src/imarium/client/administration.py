@@ -13,6 +13,7 @@ import httpx
 
 from imarium.client.listing import export_name
 from imarium.client.names import SentPaths
+from imarium.client.searching import Searches, address_of
 from imarium.client.wire import API, TIMEOUT, check_address, error_of, parsed, unreachable
 from imarium.errors import ImariumError, RefusedFileError, StorageError
 from imarium.model import Selection
@@ -31,6 +32,7 @@ class Administration:
         self.url, self._token = url.rstrip("/"), token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=self.url + API, headers=headers, timeout=TIMEOUT)
+        self.searches = Searches(self._json)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Administration, (self.url, self._token)
@@ -94,6 +96,10 @@ class Administration:
         """
         items = [{"selection": chosen.to_json(), "labels": dict(labels)} for chosen, labels in changes]
         return [int(count) for count in self._json("POST", "/labels", json={"items": items})["series"]]
+
+    def remove_saved(self, name: str) -> None:
+        """Forget a selection that the user keeps."""
+        self._request("DELETE", address_of(name))
 
     def verify(self) -> Iterator[dict[str, Any]]:
         """Have every pack re-read and checked; yields one answer a series."""

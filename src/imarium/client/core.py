@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -77,16 +78,35 @@ class AsyncClient:
         """Everything that is known of a series."""
         return await self.listing.describe(uid)
 
-    async def manifest(self, selection: Selection | str | None = None) -> Manifest:
+    async def manifest(
+        self, selection: Selection | str | None = None, *, presign: int | None = None
+    ) -> Manifest:
         """A snapshot of a selection: "chest modality=CT label.class=covid", or nothing for all series.
+
+        With `presign`, a server whose packs are in a bucket adds addresses that are valid for so many
+        seconds; what is read by the manifest then comes from the bucket itself.
 
         Raises InvalidRequestError, and NotFoundError for a collection that does not exist.
         """
-        return await self.listing.manifest(selected(selection))
+        return await self.listing.manifest(selected(selection), presign)
 
-    async def search(self, selection: Selection | str | None = None) -> list[AsyncSeries]:
-        """The series of a selection, in the order of the packs that hold them."""
-        return self.series_of(await self.manifest(selection))
+    async def search(
+        self, selection: Selection | str | None = None, *, query: str | None = None
+    ) -> list[AsyncSeries]:
+        """The series of a selection, and of a query if there is one, in the order of their packs.
+
+        Raises QuerySyntaxError, which says where the query cannot be read.
+        """
+        chosen = selected(selection)
+        return self.series_of(await self.manifest(chosen if query is None else replace(chosen, query=query)))
+
+    def know(self, manifest: Manifest) -> None:
+        """Read packs from the addresses that a manifest has for them, as long as those answer."""
+        for pack, url in zip(
+            manifest.table["pack"].to_pylist(), manifest.table["url"].to_pylist(), strict=True
+        ):
+            if url is not None:
+                self.origin.know(pack, url)
 
     def series_of(self, manifest: Manifest) -> list[AsyncSeries]:
         """The series of a manifest of this server or store. Asks nothing."""

@@ -36,8 +36,11 @@ class Listing(Protocol):
     async def describe(self, uid: str) -> dict[str, Any]:
         """Everything that is known of a series; raises NotFoundError."""
 
-    async def manifest(self, selection: Selection) -> Manifest:
-        """A snapshot of a selection; raises NotFoundError for a collection that does not exist."""
+    async def manifest(self, selection: Selection, presign: int | None = None) -> Manifest:
+        """A snapshot of a selection, with addresses that are valid for `presign` seconds.
+
+        Raises NotFoundError for a collection that does not exist, and InvalidRequestError where nothing is
+        signed."""
 
     async def close(self) -> None:
         """Release connections."""
@@ -85,13 +88,12 @@ class ServerListing:
         """Everything the server tells of a series."""
         return await self._wire.json("GET", f"/series/{quote(uid, safe='')}")
 
-    async def manifest(self, selection: Selection) -> Manifest:
+    async def manifest(self, selection: Selection, presign: int | None = None) -> Manifest:
         """A snapshot of a selection."""
         from imarium.manifest import Manifest  # noqa: PLC0415 - pyarrow takes long to load
 
-        answer = await self._wire.request(
-            "POST", "/manifest", params={"format": "arrow"}, json=selection.to_json()
-        )
+        params = {"format": "arrow"} | ({} if presign is None else {"presign": str(presign)})
+        answer = await self._wire.request("POST", "/manifest", params=params, json=selection.to_json())
         return await asyncio.to_thread(Manifest.read, answer.content)
 
     async def export(self, uid: str, folder: Path, query: Mapping[str, Any]) -> list[Path]:

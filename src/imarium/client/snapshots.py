@@ -72,7 +72,9 @@ def describe_row(row: ManifestRow) -> dict[str, Any]:
 
 
 def meets(row: ManifestRow, selection: Selection) -> bool:
-    """Whether a series is one of a selection."""
+    """Whether a series is one of a selection; raises InvalidRequestError for one with a query."""
+    if selection.query is not None:
+        raise InvalidRequestError("a query needs a catalog: have a server make the manifest")
     return (
         selection.collection in (None, row.collection)
         and (not selection.series or row.series in selection.series)
@@ -110,8 +112,9 @@ class ManifestListing:
             raise NotFoundError("no series of the manifest has that UID")
         return describe_row(self._rows[uid])
 
-    async def manifest(self, selection: Selection) -> Manifest:
+    async def manifest(self, selection: Selection, presign: int | None = None) -> Manifest:
         """Those of a selection; raises NotFoundError for a collection that does not occur."""
+        _nothing_is_signed(presign)
         if selection.collection is not None and all(
             row.collection != selection.collection for row in self._rows.values()
         ):
@@ -120,6 +123,13 @@ class ManifestListing:
 
     async def close(self) -> None:
         """Nothing stays open."""
+
+
+def _nothing_is_signed(presign: int | None) -> None:
+    if presign is not None:
+        raise InvalidRequestError(
+            "only a server whose packs are in a bucket signs addresses; leave presign out"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +203,11 @@ class PackListing:
         (row,) = await self._read([uid])
         return describe_row(row)
 
-    async def manifest(self, selection: Selection) -> Manifest:
+    async def manifest(self, selection: Selection, presign: int | None = None) -> Manifest:
         """Those of a selection, which reads the indexes of all series the first time."""
         from imarium.manifest import Manifest  # noqa: PLC0415 - pyarrow takes long to load
 
+        _nothing_is_signed(presign)
         if selection.collection is not None or selection.labels:
             raise InvalidRequestError(
                 "packs hold no collections and no labels: choose by series, study, modality or body_part, or "

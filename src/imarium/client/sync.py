@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from imarium.client.administration import Administration
 from imarium.client.background import iterate, run
-from imarium.client.core import AsyncClient, AsyncSeries, Size, Spacing
+from imarium.client.core import AsyncClient, AsyncSeries, Size, Spacing, selected
 from imarium.client.download import Downloaded, Progress
 from imarium.client.opening import CacheChoice, client_over, opened
 from imarium.client.progress import shown_progress
@@ -139,16 +139,65 @@ class Client:
         """Everything that is known of a series."""
         return run(self._core.describe(uid))
 
-    def manifest(self, selection: Selection | str | None = None) -> Manifest:
+    def manifest(self, selection: Selection | str | None = None, *, presign: int | None = None) -> Manifest:
         """A snapshot of a selection: "chest modality=CT label.class=covid", or nothing for all series.
+
+        With `presign`, a server whose packs are in a bucket adds addresses that are valid for so many
+        seconds; what is read by the manifest then comes from the bucket itself.
 
         Raises InvalidRequestError, and NotFoundError for a collection that does not exist.
         """
-        return run(self._core.manifest(selection))
+        return run(self._core.manifest(selection, presign=presign))
 
-    def search(self, selection: Selection | str | None = None) -> list[RemoteSeries]:
-        """The series of a selection, in the order of the packs that hold them."""
-        return [RemoteSeries(core) for core in run(self._core.search(selection))]
+    def search(
+        self, selection: Selection | str | None = None, *, query: str | None = None
+    ) -> list[RemoteSeries]:
+        """The series of a selection, and of a query if there is one, in the order of their packs.
+
+        A query is what people ask: 'modality:CT age:>60 "ground glass"' (docs/guide/search.md); it needs a
+        server. Raises QuerySyntaxError, which says where it cannot be read.
+        """
+        return [RemoteSeries(core) for core in run(self._core.search(selection, query=query))]
+
+    def find(
+        self, query: str = "", *, order: str = "newest", limit: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Facts of the series that meet a query, page by page: for looking, where `search` is for reading.
+
+        `order` is newest, oldest, date, age, size or relevance. Pages do not shift while series arrive.
+        """
+        return self._server.searches.find(query, order, limit)
+
+    def facets(self, query: str = "", names: Sequence[str] = (), *, most: int = 50) -> dict[str, Any]:
+        """How many series meet a query (`total`), and how many of them have which values (`facets`).
+
+        `names` are what is counted: modality, age, label.KEY, a DICOM keyword, ...; at most `most` values.
+        """
+        return self._server.searches.facets(query, names, most)
+
+    def attributes(self) -> list[dict[str, Any]]:
+        """What a query can ask for, with its type."""
+        return self._server.searches.attributes()
+
+    def saved(self, name: str) -> Selection:
+        """A selection that the user keeps on the server; manifests, downloads and data sets take it."""
+        return self._server.searches.get_saved(name)
+
+    def list_saved(self) -> dict[str, Selection]:
+        """All selections that the user keeps, by name."""
+        return self._server.searches.saved()
+
+    def save(self, name: str, selection: Selection | str) -> Selection:
+        """Keep a selection under a name, in place of one that had it."""
+        return self._server.searches.save(name, selected(selection))
+
+    def change_saved(self, name: str, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Selection:
+        """Put series into the list of a kept selection, and take others out, by UID; made if missing."""
+        return self._server.searches.change_saved(name, add, remove)
+
+    def remove_saved(self, name: str) -> None:
+        """Forget a selection that the user keeps."""
+        self._server.remove_saved(name)
 
     def series_of(self, manifest: Manifest) -> list[RemoteSeries]:
         """The series of a manifest of this server or store. Asks nothing."""

@@ -227,7 +227,10 @@ def error_of(response: httpx.Response) -> ImariumError:
     for name in dir(errors):
         kind = getattr(errors, name)
         if isinstance(kind, type) and issubclass(kind, ImariumError) and kind.__dict__.get("code") == code:
-            return kind(message)
+            error: ImariumError = kind(message)
+            if isinstance(error, errors.QuerySyntaxError) and isinstance(body.get("position"), int):
+                error.position = body["position"]
+            return error
     return AnswerError(f"the server answered {response.status_code}: {message}", response.status_code)
 
 

@@ -24,9 +24,10 @@ from imarium.formats.npy import NpyWriter, NumpyReader
 from imarium.formats.nrrd import NrrdReader
 from imarium.formats.ome_zarr import OmeZarrWriter
 from imarium.formats.raster import JpegReader, PngReader, PngWriter
-from imarium.formats.rendering import Window, default_window, render_8bit
+from imarium.formats.rendering import default_window, render_8bit
 from imarium.formats.tiff import TiffReader
 from imarium.model import Series
+from imarium.model.windows import Window
 
 HEAD_BYTES = 4096
 """Bytes that recognition looks at."""

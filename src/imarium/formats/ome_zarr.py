@@ -25,9 +25,9 @@ from imarium.errors import ExportRefusedError, InvalidRequestError, StorageError
 from imarium.formats._shared import checked_frames
 from imarium.formats.geometry_notes import report_geometry
 from imarium.formats.outgoing import OutFile, Outgoing
-from imarium.formats.rendering import own_window
 from imarium.model import Rendition, Series, level_shape
 from imarium.model.series import Frame
+from imarium.model.windows import own_window
 
 if TYPE_CHECKING:
     import zarr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def zipped(files: Iterable[OutFile], comment: Callable[[], bytes]) -> Iterator[b
     Sizes and checksums follow each file's bytes (APPNOTE 4.3.9), since they are not known before. `comment`
     is asked last and becomes the zip's own, unless it is too long for one.
     """
-    sink = _Sink()
+    sink = Pipe()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
             now = datetime.now()
@@ -81,22 +82,34 @@ def zipped(files: Iterable[OutFile], comment: Callable[[], bytes]) -> Iterator[b
     yield from sink.drain()
 
 
-class _Sink:
+class Pipe:
     """A file that can only be written, and forgets what it has passed on."""
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
+        self._position = 0
 
     def write(self, data: bytes, /) -> int:
+        """Hold bytes until they are taken."""
         self._held.append(bytes(data))
+        self._position += len(data)
         return len(data)
 
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._position
+
+    def seek(self, position: int, /) -> int:
+        """Not here: raises io.UnsupportedOperation, by which zipfile knows it too."""
+        raise io.UnsupportedOperation(f"bytes {self._position} come next, and not {position}")
+
     def flush(self) -> None:
-        pass
+        """Nothing is held back."""
 
     def close(self) -> None:
-        pass
+        """Nothing is open."""
 
     def drain(self) -> Iterator[bytes]:
+        """What was written since it was last asked for."""
         held, self._held = self._held, []
         return iter(held)

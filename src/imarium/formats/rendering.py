@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,7 @@ from imarium.codec.color import check_colours, to_rgb
 from imarium.errors import ExportRefusedError, InvalidRequestError
 from imarium.model import Series
 from imarium.model.series import Frame
-
-Window: TypeAlias = tuple[float, float]
-"""Center and width, in rescaled values (HU for CT)."""
+from imarium.model.windows import Window, own_window
 
 PERCENTILES = (0.5, 99.5)
 """Where a series has no window, these percentiles of its values become black and white."""
@@ -100,15 +98,6 @@ def _check_window(window: Window) -> None:
         raise InvalidRequestError(
             f"a window has a finite center and a width above 0, not center {center:g} and width {width:g}"
         )
-
-
-def own_window(series: Series) -> Window | None:
-    """The series' default window, if it has one that can be used."""
-    center, width = series.window_center, series.window_width
-    if center is None or width is None:
-        return None
-    # Files hold useless windows too (width 0, not a number): they count as none.
-    return (center, width) if math.isfinite(center) and math.isfinite(width) and width > 0 else None
 
 
 def _sample(values: NDArray[Any]) -> NDArray[Any]:

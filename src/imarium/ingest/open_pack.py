@@ -10,6 +10,7 @@ from pathlib import Path
 from imarium.codec.frames import EncodedFrame
 from imarium.formats.base import Reader
 from imarium.model import Series, SourceFile
+from imarium.model.details import Details
 from imarium.pack import DirectoryEntry, PackWriter, SeriesIndex, WrittenPack
 from imarium.settings import Sharing
 
@@ -27,6 +28,7 @@ class Member:
     """With their digests; nothing here keeps a source open or in memory."""
     pseudonym: str | None
     reader: Reader
+    details: Details
 
     @property
     def stored_bytes(self) -> int:

@@ -11,6 +11,9 @@ from typing import Protocol
 
 from imarium.errors import ImariumError, LimitExceededError
 
+ELSEWHERE = "the same content was taken in before, in another collection"
+"""Said to whoever may not know which."""
+
 
 class Status(StrEnum):
     """The three ends of a file."""
@@ -22,8 +25,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One file's end. `series` is set unless refused, or known as a table of contents (DICOMDIR); `reason`
-    says why refused, or how known."""
+    """One file's end. `series` is set unless refused, or known as a table of contents (DICOMDIR) or in a
+    collection of which one must not be told; `reason` says why refused, or how known."""
 
     path: Path
     status: Status

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,8 @@ class Order:
     description: str
     tier: Tier
     labels: Mapping[str, str]
+    within: Collection[int] | None = None
+    """Numbers of the collections of which the caller may be told; None: all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Small series wait in an open pack that they share; its commit makes all of them 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection as Numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -15,9 +16,11 @@ from pathlib import Path
 
 from imarium.catalog import Catalog
 from imarium.codec import Tier
+from imarium.deid.gate import Gate
 from imarium.errors import (
     ImariumError,
     IntegrityError,
+    NotFoundError,
     RefusedFileError,
     StorageError,
     UnrecognisedFileError,
@@ -26,8 +29,9 @@ from imarium.errors import (
 from imarium.formats import dicom, recognise
 from imarium.formats.base import ReadContext, Reader, Refusal, file_digest
 from imarium.ingest.contents import follow
+from imarium.ingest.gated import through
 from imarium.ingest.open_pack import OpenPack
-from imarium.ingest.outcome import Observer, Outcome, Silent, Status, known, refused
+from imarium.ingest.outcome import ELSEWHERE, Observer, Outcome, Silent, Status, known, refused
 from imarium.ingest.run import Order, Run
 from imarium.ingest.scan import scan, unreadable
 from imarium.ingest.storing import Storing
@@ -39,8 +43,15 @@ from imarium.store import ObjectStore
 class Ingest:
     """Takes files in. Safe to use from several threads and processes at once."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, store: ObjectStore, secret: bytes) -> None:
-        self._settings, self._catalog = settings, catalog
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        store: ObjectStore,
+        secret: bytes,
+        gate: Gate | None = None,
+    ) -> None:
+        self._settings, self._catalog, self._gate = settings, catalog, gate
         self._storing = Storing(settings, catalog, store, secret)
 
     def run(
@@ -52,27 +63,63 @@ class Ingest:
         observer: Observer | None = None,
         tier: Tier = Tier.FAST,
         labels: Mapping[str, str] | None = None,
+        within: Numbers[int] | None = None,
     ) -> Iterator[Outcome]:
         """Take in files and folders; yields one outcome a file, as soon as it is certain.
 
         A file that holds several series has an outcome for each. Files of small series wait for the commit
         of the pack that their series share (`Sharing`). Files that no reader recognises are refused last,
         unless they belong to a header that lies beside them. All series get the `labels`, those too that were
-        known before.
+        known before. `within` are the collections of which whoever sends the files may be told, and whose
+        series they may label; None: all.
         Raises StorageError only if the archive itself cannot be used, and InvalidRequestError for labels that
         cannot be; a bad file never raises.
         """
-        order = Order(collection, description, tier, checked_labels(labels or {}))
-        labelled: set[str] = set()
+        order = Order(collection, description, tier, checked_labels(labels or {}), within)
+        watch = observer or Silent()
+        if self._gate is not None and self._gate.policy(collection) is not None:
+            yield from through(self._gate, paths, order, watch, self._taken)
+        else:
+            yield from self._taken(paths, order, watch)
+
+    def release(self, number: int, by: str) -> Iterator[Outcome]:
+        """Take in a file of the quarantine at which `by` looked; it passes the gate again.
+
+        The policy is the one that the collection demands now. Raises NotFoundError if it does not wait there.
+        """
+        if self._gate is None:
+            raise NotFoundError("this archive has no quarantine")
+        row, path = self._gate.waiting_file(number)
+        order = Order(row.collection, "", Tier.FAST, {})
+        for outcome in through(self._gate, [path], order, Silent(), self._taken, {row.digest}):
+            if outcome.status is not Status.REFUSED:
+                self._gate.released(number, by)
+            yield outcome
+
+    def _taken(self, paths: Iterable[Path], order: Order, watch: Observer) -> Iterator[Outcome]:
+        mine: dict[str, bool] = {}
         unrecognised: dict[Path, UnrecognisedFileError] = {}
-        for outcome in self._outcomes(paths, order, observer or Silent(), unrecognised):
+        for outcome in self._outcomes(paths, order, watch, unrecognised):
             unrecognised.pop(outcome.path, None)
-            if outcome.status is Status.KNOWN and outcome.series and outcome.series not in labelled:
-                self._label(outcome.series, order.labels)
-                labelled.add(outcome.series)
+            if outcome.status is Status.KNOWN and outcome.series:
+                if outcome.series not in mine:
+                    mine[outcome.series] = self._is_within(outcome.series, order.within)
+                    if mine[outcome.series]:
+                        self._label(outcome.series, order.labels)
+                if not mine[outcome.series]:
+                    outcome = replace(outcome, series=None, reason=ELSEWHERE)
             yield outcome
         for path, error in unrecognised.items():
             yield refused(path, error)
+
+    def _is_within(self, series: str, within: Numbers[int] | None) -> bool:
+        if within is None:
+            return True
+        try:
+            self._catalog.get_series(series, within)
+        except NotFoundError:
+            return False
+        return True
 
     def _label(self, series: str, labels: Mapping[str, str]) -> None:
         """Label a series that was known before."""

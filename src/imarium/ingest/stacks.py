@@ -16,7 +16,7 @@ from imarium.model.series import Frame
 from imarium.pack import LevelReader, SeriesIndex, read_attachments
 from imarium.store import ObjectStore
 
-_SEPARATOR = "-"
+SEPARATOR = "-"
 """Between a Series Instance UID and the number of a stack that is kept apart from the first."""
 
 
@@ -123,7 +123,7 @@ def place(source: SourceSeries, stacks: Sequence[Stack], collection: str) -> Ser
             return _growth(stack, same, source)
         except InvalidRequestError:
             continue  # together they are no stack: a part of a further volume, for example
-    series = replace(series, uid=f"{series.uid}{_SEPARATOR}{len(stacks) + 1}")
+    series = replace(series, uid=f"{series.uid}{SEPARATOR}{len(stacks) + 1}")
     if conflict:
         note = "Other pixels came under the same SOP Instance UID; both are kept, for a curator to judge."
         series = replace(series, notes=(*series.notes, note))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,12 +19,14 @@ from imarium.errors import (
     RefusedFileError,
     StorageError,
 )
+from imarium.formats import dicom
 from imarium.formats.base import Reader
 from imarium.ingest.open_pack import Member
 from imarium.ingest.outcome import Outcome, Status, known, refused
 from imarium.ingest.run import Run
 from imarium.ingest.stacks import Growth, open_stack, place
 from imarium.model import Series, SourceFile, SourceSeries
+from imarium.model.details import NO_DETAILS, Details
 from imarium.model.series import Frame
 from imarium.pack import PackWriter, WrittenPack
 from imarium.settings import Settings
@@ -127,7 +129,10 @@ class Storing:
             return False
         patient = pseudonym(self._secret, source.patient_id)
         lanes = lanes_text(index.lanes.tolist())
-        run.open.add(Member(series, source.series.uid, index.levels, lanes, entry, files, patient, reader))
+        details = details_of(series, source.attachments)
+        run.open.add(
+            Member(series, source.series.uid, index.levels, lanes, entry, files, patient, reader, details)
+        )
         if run.open.is_full:
             self.commit(run)
         return True
@@ -154,6 +159,7 @@ class Storing:
                     files=member.files,
                     pseudonym=member.pseudonym,
                     labels=run.order.labels,
+                    details=member.details,
                 )
                 for member in members
             ]
@@ -236,6 +242,7 @@ class Storing:
                 index_span=writer.entries[0].index,
                 files=files,
                 pseudonym=pseudonym(self._secret, source.patient_id),
+                details=details_of(series, source.attachments),
             )
             yield new, storing.result
 
@@ -245,6 +252,11 @@ class Storing:
         if self._store.size(record.key) != pack.size:
             raise StorageError("the store kept another number of bytes than it was given")
         return record
+
+
+def details_of(series: Series, attachments: Mapping[str, bytes]) -> Details:
+    """What of the headers can be searched; only those of DICOM say more than the facts."""
+    return dicom.details_of(attachments) if series.format == "dicom" else NO_DETAILS
 
 
 def _record_of(pack: WrittenPack) -> PackRecord:

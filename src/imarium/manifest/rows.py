@@ -92,6 +92,7 @@ class ManifestRow:
         collection: str = "",
         subject: str | None = None,
         labels: Mapping[str, str] | None = None,
+        url: str | None = None,
     ) -> ManifestRow:
         """The row of a series, of which `spans` are the byte ranges of each level, full resolution first."""
         levels = []
@@ -126,7 +127,7 @@ class ManifestRow:
             pack=pack,
             pack_bytes=pack_bytes,
             pack_digest=pack_digest,
-            url=None,
+            url=url,
             index=index,
             levels=tuple(levels),
         )

@@ -9,6 +9,8 @@ from typing import Any
 
 from imarium.errors import InvalidRequestError
 from imarium.model.labels import checked_labels, is_text
+from imarium.model.query import MOST_CHARACTERS as _MOST_QUERY_CHARACTERS
+from imarium.model.query_parser import parse as parse_query
 
 MOST_UIDS = 100_000
 """Series, and studies, that one selection may name."""
@@ -16,7 +18,7 @@ MOST_UIDS = 100_000
 _MOST_CHARACTERS = 200
 """Of a value; no name in the catalog is longer."""
 _LABEL = "label."
-_SINGLE = ("collection", "modality", "body_part")
+_SINGLE = ("collection", "modality", "body_part", "query")
 _SEVERAL = {"series": "series", "study": "studies"}
 """Keys of a selection's text that may come several times, and the fields that they fill."""
 
@@ -40,12 +42,16 @@ class Selection:
     """DICOM Body Part Examined, as the source says it."""
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     """All of these."""
+    query: str | None = None
+    """What people ask (docs/guide/search.md), as text. Only a catalog can tell which series meet it."""
 
     def __post_init__(self) -> None:
         for name in _SINGLE:
             value = getattr(self, name)
             if value is not None:
-                _check_value(name, value)
+                _check_value(name, value, _MOST_QUERY_CHARACTERS if name == "query" else _MOST_CHARACTERS)
+        if self.query is not None:
+            parse_query(self.query)
         for key, name in _SEVERAL.items():
             uids = getattr(self, name)
             if isinstance(uids, str) or len(uids) > MOST_UIDS:
@@ -64,8 +70,8 @@ class Selection:
     def parse(cls, text: str) -> Selection:
         """Read "chest modality=CT label.class=covid": words of KEY=VALUE, in quotes where a value has spaces.
 
-        Keys are collection, series, study, modality, body_part and label.KEY; series and study may come
-        several times. A word without "=" names the collection. Raises InvalidRequestError.
+        Keys are collection, series, study, modality, body_part, query and label.KEY; series and study may
+        come several times. A word without "=" names the collection. Raises InvalidRequestError.
         """
         try:
             words = shlex.split(text)
@@ -132,6 +138,6 @@ def _unknown(key: str, known: tuple[str, ...]) -> InvalidRequestError:
     return InvalidRequestError(f"a selection has {', '.join(known)}, and no {key[:40]!r}")
 
 
-def _check_value(name: str, value: Any) -> None:
-    if not isinstance(value, str) or not 1 <= len(value) <= _MOST_CHARACTERS or not is_text(value):
-        raise InvalidRequestError(f"{name} of a selection is a text of 1 to {_MOST_CHARACTERS} characters")
+def _check_value(name: str, value: Any, most: int = _MOST_CHARACTERS) -> None:
+    if not isinstance(value, str) or not 1 <= len(value) <= most or not is_text(value):
+        raise InvalidRequestError(f"{name} of a selection is a text of 1 to {most} characters")

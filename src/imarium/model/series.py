@@ -162,13 +162,18 @@ class Series:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Series:
         """The inverse of `to_json`; unknown keys of newer versions are ignored."""
-        known = {item.name for item in fields(cls)}
-        values = {key: _tupled(value) for key, value in data.items() if key in known}
+        values = {key: value for key, value in data.items() if key in _SERIES_FIELDS}
+        for key, value in values.items():
+            if isinstance(value, list):
+                values[key] = _tupled(value)
         return cls(**values)
 
 
-def _tupled(value: Any) -> Any:
-    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
+_SERIES_FIELDS = frozenset(item.name for item in fields(Series))
+
+
+def _tupled(values: list[Any]) -> tuple[Any, ...]:
+    return tuple([_tupled(item) if isinstance(item, list) else item for item in values])
 
 
 @dataclass(frozen=True, slots=True)

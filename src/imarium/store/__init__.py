@@ -1,5 +1,5 @@
 """Objects on a disk or in a bucket."""
 
-from imarium.store.objects import ObjectStore, open_local
+from imarium.store.objects import ObjectStore, open_local, open_store
 
-__all__ = ["ObjectStore", "open_local"]
+__all__ = ["ObjectStore", "open_local", "open_store"]

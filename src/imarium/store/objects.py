@@ -9,15 +9,19 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore
+from obstore.store import AzureStore, GCSStore, LocalStore, S3Store, from_url
 from obstore.store import ObjectStore as Backend
 
-from imarium.errors import NotFoundError, StorageError
+from imarium.errors import InvalidRequestError, NotFoundError, StorageError
+
+MOST_SIGNED_SECONDS = 7 * 24 * 3600
+"""Of S3's signature version 4."""
 
 
 class ObjectStore:
@@ -61,6 +65,32 @@ class ObjectStore:
             return [
                 bytes(piece) for piece in obstore.get_ranges(self._backend, key, starts=starts, ends=ends)
             ]
+        except (BaseError, OSError) as error:
+            raise self._translated(error) from error
+
+    def open(self, key: str) -> BinaryIO | None:
+        """The file of an object; None where the backend keeps no files. Raises NotFoundError."""
+        if self._folder is None:
+            return None
+        try:
+            return (self._folder / key).open("rb")
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def signed(self, keys: Sequence[str], seconds: int) -> list[str]:
+        """Addresses at which anyone may read objects for so long, asked of nobody: a bucket's key signs them.
+
+        Raises InvalidRequestError for a folder, and for more than a week.
+        """
+        if not isinstance(self._backend, S3Store | GCSStore | AzureStore):
+            raise InvalidRequestError(
+                "packs in a folder have no signed addresses; leave `presign` out and read them through the "
+                "server"
+            )
+        if not 1 <= seconds <= MOST_SIGNED_SECONDS:
+            raise InvalidRequestError(f"signed addresses are valid for 1 to {MOST_SIGNED_SECONDS} seconds")
+        try:
+            return list(obstore.sign(self._backend, "GET", list(keys), timedelta(seconds=seconds)))
         except (BaseError, OSError) as error:
             raise self._translated(error) from error
 
@@ -176,6 +206,19 @@ def _reason(error: Exception) -> str:
     if "Permission denied" in text:
         return "permission denied"
     return type(error).__name__
+
+
+def open_store(folder: Path, bucket: str | None) -> ObjectStore:
+    """The store that settings ask for: a bucket, else a folder. Raises StorageError."""
+    if bucket is None:
+        return open_local(folder)
+    try:
+        return ObjectStore(from_url(bucket))
+    except (BaseError, OSError, ValueError) as error:
+        raise StorageError(
+            f"the bucket that IMARIUM_OBJECTS names could not be opened: {_reason(error)}; it is an address "
+            "such as s3://BUCKET/PREFIX, and AWS_ACCESS_KEY_ID, AWS_REGION, ... say who asks"
+        ) from error
 
 
 def open_local(folder: Path) -> ObjectStore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Numbers
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
@@ -25,24 +26,46 @@ class Manifests:
         self._settings, self._catalog, self._store = settings, catalog, store
 
     @contextmanager
-    def draft(self, selection: Selection) -> Iterator[Draft]:
+    def draft(
+        self,
+        selection: Selection,
+        presign: int | None = None,
+        *,
+        within: Numbers[int] | None = None,
+    ) -> Iterator[Draft]:
         """All rows of a selection as they are at this moment, ready to be written; memory is bounded.
 
-        Raises NotFoundError if the selection's collection does not exist, and IntegrityError where the store
-        lacks what the catalog knows.
+        With `presign`, they carry addresses of packs that the store signed for so many seconds, so that bytes
+        do not pass through a server. `within` are the collections that may be read; None: all.
+
+        Raises NotFoundError if the selection's collection does not exist or may not be read, IntegrityError
+        where the store lacks what the catalog knows, and InvalidRequestError where it signs nothing.
         """
         from imarium.manifest import Draft  # noqa: PLC0415 - pyarrow takes long to load, few commands need it
 
         with Draft(self._settings.scratch, selection) as draft:
-            for rows in self.rows(selection):
+            for rows in self.rows(selection, presign, within=within):
                 draft.add(rows)
             yield draft
 
-    def rows(self, selection: Selection) -> Iterator[list[ManifestRow]]:
+    def rows(
+        self,
+        selection: Selection,
+        presign: int | None = None,
+        *,
+        within: Numbers[int] | None = None,
+    ) -> Iterator[list[ManifestRow]]:
         """The rows of a selection in lists of bounded length. Raises like `draft`."""
-        for selected in self._catalog.selected(selection):
+        if presign is not None:
+            self._store.signed([], presign)  # refused before any row, and where there are none
+        for selected in self._catalog.selected(selection, within):
             found = self._looked_up([item for item in selected if item.spans is None])
-            yield [_row(item, item.spans or found[item.place[0]]) for item in selected]
+            keys = sorted({item.pack.key for item in selected})
+            signed = [] if presign is None else self._store.signed(keys, presign)
+            urls = dict(zip(keys, signed, strict=False))
+            yield [
+                _row(item, item.spans or found[item.place[0]], urls.get(item.pack.key)) for item in selected
+            ]
 
     def _looked_up(self, unknown: Sequence[SelectedSeries]) -> dict[int, LevelSpans]:
         """Where levels lie, by the number of the series; the catalog is told, so that it knows next time."""
@@ -64,7 +87,7 @@ class Manifests:
         return {series: spans for (series, _), spans in found.items()}
 
 
-def _row(item: SelectedSeries, spans: LevelSpans) -> ManifestRow:
+def _row(item: SelectedSeries, spans: LevelSpans, url: str | None) -> ManifestRow:
     from imarium.manifest import ManifestRow  # noqa: PLC0415 - see above
 
     return ManifestRow.of(
@@ -77,4 +100,5 @@ def _row(item: SelectedSeries, spans: LevelSpans) -> ManifestRow:
         collection=item.collection,
         subject=item.subject,
         labels=item.labels,
+        url=url,
     )

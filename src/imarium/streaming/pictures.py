@@ -13,9 +13,10 @@ from PIL import Image
 
 from imarium.catalog import SeriesRecord
 from imarium.errors import LevelError
-from imarium.formats.rendering import Window, default_window, measured_window, render_8bit
+from imarium.formats.rendering import default_window, measured_window, render_8bit
 from imarium.model import Series, radiological_turn
 from imarium.model.series import Frame
+from imarium.model.windows import Window
 from imarium.streaming.plans import Cine, Still
 from imarium.streaming.service import Streaming
 

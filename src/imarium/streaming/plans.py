@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from imarium.errors import InvalidRequestError, LevelError
-from imarium.formats.rendering import Window
 from imarium.model import Series
+from imarium.model.windows import Window
 from imarium.settings import Limits
 from imarium.streaming.levels import parse_window
 

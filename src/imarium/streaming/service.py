@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection as Numbers
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ParamSpec, Unpack
+from typing import BinaryIO, ParamSpec, Unpack
 
 from blake3 import blake3
 
@@ -124,6 +125,14 @@ class Streaming:
         """Where series end in a pack, and their UIDs: one begins where the one before it ends."""
         entries = sorted(read_directory(self._store.fetch(pack.key), pack.size), key=lambda item: item.index)
         return [entry.index[1] for entry in entries], [entry.uid for entry in entries]
+
+    def open_pack(self, key: str) -> BinaryIO | None:
+        """The file of a pack; None where the store keeps no files. Raises as `read_pack`."""
+        try:
+            return self._store.open(key)
+        except NotFoundError:
+            self.check_known(key)
+            raise
 
     # --- pixels -------------------------------------------------------------------------------------
 
@@ -263,9 +272,12 @@ class Streaming:
 
     # --- checking -----------------------------------------------------------------------------------
 
-    def verify(self) -> Iterator[VerifyOutcome]:
-        """Re-read every pack in use, whole, and decode every frame: every checksum and digest is checked."""
-        records, _ = self._catalog.series()
+    def verify(self, within: Numbers[int] | None = None) -> Iterator[VerifyOutcome]:
+        """Re-read every pack in use, whole, and decode every frame: every checksum and digest is checked.
+
+        `within` are the collections whose series are checked; None: all.
+        """
+        records, _ = self._catalog.series(within=within)
         damaged: dict[str, str | None] = {}
         directory = lru_cache(_DIRECTORIES_HELD)(self._directory)
         for record in records:

@@ -11,9 +11,9 @@ from imarium.faces.http import listening
 
 
 @contextmanager
-def running(archive: Archive) -> Iterator[str]:
-    """The HTTP face over an archive on a free port of this machine; yields its address."""
-    with listening(archive, "127.0.0.1", 0) as bound:
+def running(archive: Archive, port: int = 0) -> Iterator[str]:
+    """The HTTP face over an archive on a port of this machine, 0: a free one; yields its address."""
+    with listening(archive, "127.0.0.1", port) as bound:
         thread = threading.Thread(target=bound.run, daemon=True)
         thread.start()
         yield bound.url

@@ -151,6 +151,7 @@ class StreamingDataset(IterableDataset[Any]):
         if decoder not in ("auto", "cpu", "gpu"):
             raise InvalidRequestError(f'a decoder is "auto", "cpu" or "gpu", not {decoder!r}')
         self._decoder = decoder
+        client.core.know(manifest)
         self._origin = client.core.origin
         self._fetcher = Fetcher(self._items, self._origin)
         # Shared with workers that outlive an epoch.

@@ -5,7 +5,7 @@ import pytest
 from imarium.formats.dicom.attachments import FrameIndex, StoredInstance
 from imarium.formats.dicom.grouping import FrameReference
 from imarium.formats.dicom.native import in_order
-from imarium.formats.dicom.sinks import Pipe
+from imarium.formats.outgoing import Pipe
 
 
 def _index(instances, frames):

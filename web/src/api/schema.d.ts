@@ -4,6 +4,110 @@
  */
 
 export interface paths {
+    "/api/v1/accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Accounts
+         * @description All accounts.
+         */
+        get: operations["accounts_api_v1_accounts_get"];
+        put?: never;
+        /**
+         * Add Account
+         * @description Make an account that can be used at once.
+         */
+        post: operations["add_account_api_v1_accounts_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/accounts/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change Account
+         * @description Approve or disable an account, or change what is known of it. Disabling ends its logins and tokens.
+         */
+        patch: operations["change_account_api_v1_accounts__name__patch"];
+        trace?: never;
+    };
+    "/api/v1/accounts/{name}/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reset Password
+         * @description Give an account a new generated password and end its logins and tokens.
+         */
+        post: operations["reset_password_api_v1_accounts__name__password_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/accounts/{name}/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End Sessions
+         * @description End all logins and tokens of an account.
+         */
+        delete: operations["end_sessions_api_v1_accounts__name__sessions_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/attributes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Attributes
+         * @description What can be asked for: short names, labels, and DICOM keywords that series have.
+         */
+        get: operations["attributes_api_v1_attributes_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit": {
         parameters: {
             query?: never;
@@ -104,6 +208,182 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/collections/{name}/access": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Access
+         * @description Who may read a collection, and what whoever asks is there.
+         */
+        get: operations["access_api_v1_collections__name__access_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change Access
+         * @description Open or close a collection; for its owners.
+         */
+        patch: operations["change_access_api_v1_collections__name__access_patch"];
+        trace?: never;
+    };
+    "/api/v1/collections/{name}/agreement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Agreement
+         * @description The agreement that must be accepted before the images of a collection are read.
+         */
+        get: operations["agreement_api_v1_collections__name__agreement_get"];
+        /**
+         * Put Agreement
+         * @description Have a new version of the agreement count, which everybody must accept anew; for owners.
+         */
+        put: operations["put_agreement_api_v1_collections__name__agreement_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/collections/{name}/agreement/acceptances": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Acceptances
+         * @description Who accepted which version; for owners.
+         */
+        get: operations["acceptances_api_v1_collections__name__agreement_acceptances_get"];
+        put?: never;
+        /**
+         * Accept Agreement
+         * @description Accept the version of the agreement that counts.
+         */
+        post: operations["accept_agreement_api_v1_collections__name__agreement_acceptances_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/collections/{name}/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Requests
+         * @description All requests for a collection; for its owners.
+         */
+        get: operations["requests_api_v1_collections__name__requests_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/collections/{name}/roles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Roles
+         * @description All roles in a collection; for its owners.
+         */
+        get: operations["roles_api_v1_collections__name__roles_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/collections/{name}/roles/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Grant Role
+         * @description Give a person a role in place of the one they have; for owners of the collection.
+         */
+        put: operations["grant_role_api_v1_collections__name__roles__user__put"];
+        post?: never;
+        /**
+         * Revoke Role
+         * @description Take a person's role away; for owners, and for whoever gives up their own.
+         */
+        delete: operations["revoke_role_api_v1_collections__name__roles__user__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/concepts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change Concepts
+         * @description Give codes to all series of a selection, and take others from them that people gave.
+         */
+        post: operations["change_concepts_api_v1_concepts_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/facets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Facets
+         * @description How many series meet a query, and how many of them have which values.
+         */
+        get: operations["facets_api_v1_facets_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/labels": {
         parameters: {
             query?: never;
@@ -131,11 +411,15 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Login Methods
+         * @description How one can log in.
+         */
+        get: operations["login_methods_api_v1_login_get"];
         put?: never;
         /**
          * Login
-         * @description Exchange a password for a token.
+         * @description Exchange a password for a token, for programs. Wrong ones in a row have to wait (429, Retry-After).
          */
         post: operations["login_api_v1_login_post"];
         delete?: never;
@@ -155,7 +439,7 @@ export interface paths {
         put?: never;
         /**
          * Logout
-         * @description Forget the token.
+         * @description Forget the token, or the browser's login.
          */
         post: operations["logout_api_v1_logout_post"];
         delete?: never;
@@ -174,6 +458,8 @@ export interface paths {
         /**
          * Get Manifest
          * @description All series of a selection with geometry, labels and the byte ranges of every level, as a table.
+         *
+         *     With `presign` it also has addresses at which packs can be read in the bucket itself.
          *
          *     Labels are asked for as `label.KEY=VALUE`; no key: all series. The ETag holds the digest of the content.
          */
@@ -199,9 +485,201 @@ export interface paths {
         };
         /**
          * Me
-         * @description Who the token stands for.
+         * @description Who is asking.
          */
         get: operations["me_api_v1_me_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change Password
+         * @description Change one's own password; all other logins end.
+         */
+        put: operations["change_password_api_v1_me_password_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * My Requests
+         * @description One's own requests, and what became of them.
+         */
+        get: operations["my_requests_api_v1_me_requests_get"];
+        put?: never;
+        /**
+         * Ask
+         * @description Ask for a role in a collection. Nothing tells whether there is one of that name.
+         */
+        post: operations["ask_api_v1_me_requests_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/requests/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Withdraw
+         * @description Take an open request back.
+         */
+        delete: operations["withdraw_api_v1_me_requests__number__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/roles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * My Roles
+         * @description One's own roles in collections.
+         */
+        get: operations["my_roles_api_v1_me_roles_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * My Sessions
+         * @description One's own logins that have not ended.
+         */
+        get: operations["my_sessions_api_v1_me_sessions_get"];
+        put?: never;
+        post?: never;
+        /**
+         * End Other Sessions
+         * @description End all of one's own logins but this one.
+         */
+        delete: operations["end_other_sessions_api_v1_me_sessions_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * My Tokens
+         * @description One's own tokens that have not ended.
+         */
+        get: operations["my_tokens_api_v1_me_tokens_get"];
+        put?: never;
+        /**
+         * Create Token
+         * @description Make a token for a program, with no more than it needs. It is shown this once.
+         */
+        post: operations["create_token_api_v1_me_tokens_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/tokens/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Token
+         * @description End one of one's own logins or tokens.
+         */
+        delete: operations["revoke_token_api_v1_me_tokens__number__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/oidc/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Oidc Callback
+         * @description Where the provider sends the browser back to: logs it in, with a cookie, and shows the page.
+         */
+        get: operations["oidc_callback_api_v1_oidc_callback_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/oidc/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Oidc Login
+         * @description Send a browser to the provider's page.
+         */
+        get: operations["oidc_login_api_v1_oidc_login_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -221,11 +699,165 @@ export interface paths {
          * Pack
          * @description Bytes of a pack: whole, one range, or at most 256 ranges as multipart/byteranges (RFC 9110, 14).
          *
-         *     Packs never change.
+         *     Packs never change. Whoever may read one series of a pack may read all: they are of one collection.
          */
         get: operations["pack_api_v1_packs__prefix___name__get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registrations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Register
+         * @description Ask for an account. The answer says nothing of whether the name is taken.
+         */
+        post: operations["register_api_v1_registrations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/requests/{number}/grant": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Grant Request
+         * @description Give whoever asked the role; for owners of the collection.
+         */
+        post: operations["grant_request_api_v1_requests__number__grant_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/requests/{number}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Refuse Request
+         * @description Say no, and why; for owners of the collection.
+         */
+        post: operations["refuse_request_api_v1_requests__number__refuse_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saved": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Saved
+         * @description All selections that the user keeps.
+         */
+        get: operations["list_saved_api_v1_saved_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saved/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Saved
+         * @description One of them; manifests and labels take its `selection`.
+         */
+        get: operations["get_saved_api_v1_saved__name__get"];
+        /**
+         * Put Saved
+         * @description Keep a selection, in place of one that had the name.
+         */
+        put: operations["put_saved_api_v1_saved__name__put"];
+        post?: never;
+        /**
+         * Remove Saved
+         * @description Forget it.
+         */
+        delete: operations["remove_saved_api_v1_saved__name__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saved/{name}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change Saved
+         * @description Put series into the list of a kept selection, and take others out; it is made if missing.
+         */
+        post: operations["change_saved_api_v1_saved__name__series_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search
+         * @description A page of the series that meet a query, how many there are in all, and counts of values.
+         *
+         *     Pages do not shift while series arrive: the next one begins after the last series of this one.
+         */
+        get: operations["search_api_v1_search_get"];
+        put?: never;
+        /**
+         * Post Search
+         * @description The same, with the query as a text or as a tree of typed values.
+         */
+        post: operations["post_search_api_v1_search_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -291,6 +923,26 @@ export interface paths {
          *     tells so.
          */
         get: operations["cine_api_v1_series__uid__cine_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/series/{uid}/concepts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Concepts
+         * @description The codes of a series, from its header and from people.
+         */
+        get: operations["concepts_api_v1_series__uid__concepts_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -402,6 +1054,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open Session
+         * @description Log a browser in: the token comes as a cookie that no script can read.
+         */
+        post: operations["open_session_api_v1_session_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/status": {
         parameters: {
             query?: never;
@@ -411,7 +1083,7 @@ export interface paths {
         };
         /**
          * Status
-         * @description Version and counts.
+         * @description Version, and counts of what the caller may know of.
          */
         get: operations["status_api_v1_status_get"];
         put?: never;
@@ -462,7 +1134,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/subjects/{pseudonym}": {
+    "/api/v1/studies/{uid}/reports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Reports
+         * @description The free-text reports of a study.
+         */
+        get: operations["list_reports_api_v1_studies__uid__reports_get"];
+        put?: never;
+        /**
+         * Add Report
+         * @description Add a report to a study; searches find its words.
+         */
+        post: operations["add_report_api_v1_studies__uid__reports_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/studies/{uid}/reports/{number}": {
         parameters: {
             query?: never;
             header?: never;
@@ -473,13 +1169,41 @@ export interface paths {
         put?: never;
         post?: never;
         /**
+         * Remove Report
+         * @description Remove a report of a study.
+         */
+        delete: operations["remove_report_api_v1_studies__uid__reports__number__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/subjects/{pseudonym}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Subject
+         * @description The attributes of a subject.
+         */
+        get: operations["subject_api_v1_subjects__pseudonym__get"];
+        put?: never;
+        post?: never;
+        /**
          * Erase Subject
          * @description Erase all that is of a subject, in all collections.
          */
         delete: operations["erase_subject_api_v1_subjects__pseudonym__delete"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Describe Subject
+         * @description Set attributes of a subject, and remove those that are null; others stay.
+         */
+        patch: operations["describe_subject_api_v1_subjects__pseudonym__patch"];
         trace?: never;
     };
     "/api/v1/uploads": {
@@ -494,6 +1218,8 @@ export interface paths {
         /**
          * Open Upload
          * @description Open an upload; send its files, then ingest it.
+         *
+         *     Whoever opens one for a collection that is not there makes it, and becomes its owner.
          */
         post: operations["open_upload_api_v1_uploads_post"];
         delete?: never;
@@ -574,6 +1300,8 @@ export interface paths {
         /**
          * Verify
          * @description Re-read every pack and check every digest; one JSON object a line and series.
+         *
+         *     Curators have their own collections checked, administrators all.
          */
         post: operations["verify_api_v1_verify_post"];
         delete?: never;
@@ -587,11 +1315,175 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * AcceptanceItem
+         * @description Somebody accepted a version.
+         */
+        AcceptanceItem: {
+            /**
+             * Accepted
+             * Format: date-time
+             */
+            accepted: string;
+            /** User */
+            user: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * AcceptanceList
+         * @description Who accepted what.
+         */
+        AcceptanceList: {
+            /** Items */
+            items: components["schemas"]["AcceptanceItem"][];
+        };
+        /**
+         * Accepted
+         * @description It was taken note of.
+         */
+        Accepted: {
+            /** Message */
+            message: string;
+        };
+        /**
+         * AccessAnswer
+         * @description Who may read a collection, and what whoever asks is there.
+         */
+        AccessAnswer: {
+            /**
+             * Accepted
+             * @description Whether whoever asks accepted that version.
+             */
+            accepted: boolean;
+            /**
+             * Agreement
+             * @description Version that must be accepted before images are read; 0: none.
+             */
+            agreement: number;
+            /** Collection */
+            collection: string;
+            role: components["schemas"]["Role"] | null;
+            visibility: components["schemas"]["Visibility"];
+        };
+        /**
+         * AccessChange
+         * @description Opens or closes a collection.
+         */
+        AccessChange: {
+            visibility: components["schemas"]["Visibility"];
+        };
+        /**
+         * AccountChange
+         * @description What is to change of an account; what is left out stays.
+         */
+        AccountChange: {
+            /**
+             * Email
+             * @description An empty one is forgotten.
+             */
+            email?: string | null;
+            /** Is Administrator */
+            is_administrator?: boolean | null;
+            /** @description approved or disabled */
+            standing?: components["schemas"]["Standing"] | null;
+        };
+        /**
+         * AccountItem
+         * @description An account.
+         */
+        AccountItem: {
+            /**
+             * Created
+             * Format: date-time
+             */
+            created: string;
+            /** Email */
+            email: string | null;
+            /**
+             * Has Password
+             * @description False for those who log in with a provider alone.
+             */
+            has_password: boolean;
+            /** Is Administrator */
+            is_administrator: boolean;
+            /** Name */
+            name: string;
+            standing: components["schemas"]["Standing"];
+        };
+        /**
+         * AccountList
+         * @description All accounts.
+         */
+        AccountList: {
+            /** Items */
+            items: components["schemas"]["AccountItem"][];
+        };
+        /**
          * Action
          * @description What was done. `description` says when it is recorded.
          * @enum {string}
          */
-        Action: "server-started" | "server-stopped" | "login" | "logout" | "password-reset" | "account-created" | "account-changed" | "account-removed" | "token-created" | "token-revoked" | "role-changed" | "agreement-changed" | "agreement-accepted" | "access-requested" | "access-decided" | "query" | "viewed" | "exported" | "listed-for-download" | "ingested" | "stored" | "labelled" | "collection-changed" | "version-frozen" | "transfer-begun" | "transferred" | "deidentified" | "reidentified" | "quarantine-decided" | "policy-changed" | "verified" | "erasure-planned" | "erased" | "erasure-lifted" | "audit-read" | "audit-verified" | "audit-renewed" | "audit-lost";
+        Action: "server-started" | "server-stopped" | "login" | "logout" | "password-reset" | "account-created" | "account-changed" | "account-removed" | "token-created" | "token-revoked" | "role-changed" | "agreement-changed" | "agreement-accepted" | "access-requested" | "access-decided" | "query" | "viewed" | "exported" | "listed-for-download" | "ingested" | "stored" | "labelled" | "collection-changed" | "version-frozen" | "transfer-begun" | "transferred" | "deidentified" | "reidentified" | "quarantine-decided" | "policy-changed" | "verified" | "catalog-rebuilt" | "erasure-planned" | "erased" | "erasure-lifted" | "audit-read" | "audit-verified" | "audit-renewed" | "audit-lost";
+        /**
+         * AgreementAnswer
+         * @description The version of an agreement that counts.
+         */
+        AgreementAnswer: {
+            /**
+             * Accepted
+             * @description When whoever asks accepted this version.
+             */
+            accepted: string | null;
+            /** Collection */
+            collection: string;
+            /**
+             * Created
+             * Format: date-time
+             */
+            created: string;
+            /** Text */
+            text: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * AgreementVersion
+         * @description Which version is meant.
+         */
+        AgreementVersion: {
+            /** Version */
+            version: number;
+        };
+        /**
+         * AttributeItem
+         * @description Something that can be asked for.
+         */
+        AttributeItem: {
+            /** Aliases */
+            aliases: string[];
+            /**
+             * Facet
+             * @description Whether its values can be counted.
+             */
+            facet: boolean;
+            /**
+             * Kind
+             * @description text, number, date, age, code or uid
+             */
+            kind: string;
+            /** Meaning */
+            meaning: string;
+            /** Name */
+            name: string;
+        };
+        /**
+         * AttributeList
+         * @description All that can be asked for.
+         */
+        AttributeList: {
+            /** Items */
+            items: components["schemas"]["AttributeItem"][];
+        };
         /**
          * AuditItem
          * @description A record of the audit.
@@ -708,6 +1600,8 @@ export interface components {
             stored_bytes: number;
             /** Studies */
             studies: number;
+            /** @description Who may read it without a role there. */
+            visibility: components["schemas"]["Visibility"];
         };
         /**
          * CollectionList
@@ -720,6 +1614,64 @@ export interface components {
             total: number;
         };
         /**
+         * ConceptBody
+         * @description A coded concept.
+         */
+        ConceptBody: {
+            /** Code */
+            code: string;
+            kind: components["schemas"]["ConceptKind"];
+            /**
+             * Meaning
+             * @default
+             */
+            meaning: string;
+            /**
+             * Scheme
+             * @description SCT, ICD10CM, MESH, ... or another name of it
+             */
+            scheme: string;
+        };
+        /**
+         * ConceptChange
+         * @description Codes that all series of a selection get or lose.
+         */
+        ConceptChange: {
+            /**
+             * Add
+             * @default []
+             */
+            add: components["schemas"]["ConceptBody"][];
+            /**
+             * Remove
+             * @default []
+             */
+            remove: components["schemas"]["ConceptBody"][];
+            selection: components["schemas"]["SelectionBody"];
+        };
+        /**
+         * ConceptKind
+         * @description What a coded concept is about.
+         * @enum {string}
+         */
+        ConceptKind: "anatomy" | "diagnosis" | "organ" | "pathology" | "modality" | "procedure";
+        /**
+         * ConceptsAnswer
+         * @description The codes of a series.
+         */
+        ConceptsAnswer: {
+            /** Items */
+            items: components["schemas"]["ConceptBody"][];
+        };
+        /**
+         * CountAnswer
+         * @description How many series a change was made to.
+         */
+        CountAnswer: {
+            /** Series */
+            series: number;
+        };
+        /**
          * Credentials
          * @description What a login needs.
          */
@@ -728,6 +1680,22 @@ export interface components {
             password: string;
             /** Username */
             username: string;
+        };
+        /**
+         * Decision
+         * @description Grants a request.
+         */
+        Decision: {
+            /**
+             * Ends
+             * @description When the role ends.
+             */
+            ends?: string | null;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
         };
         /**
          * ErasureAnswer
@@ -765,6 +1733,48 @@ export interface components {
             code: string;
             /** Message */
             message: string;
+            /**
+             * Position
+             * @description Characters of a query before what is wrong in it.
+             */
+            position: number | null;
+        };
+        /**
+         * FacetItem
+         * @description A value, and how many of the found series have it.
+         */
+        FacetItem: {
+            /** Count */
+            count: number;
+            /**
+             * Query
+             * @description Finds those with this value.
+             */
+            query: string;
+            /** Value */
+            value: string;
+        };
+        /**
+         * FacetsAnswer
+         * @description How many series meet a query, and which values they have.
+         */
+        FacetsAnswer: {
+            /** Facets */
+            facets: {
+                [key: string]: components["schemas"]["FacetItem"][];
+            };
+            /** Total */
+            total: number;
+        };
+        /**
+         * GeneratedPassword
+         * @description A password that is shown this once; null where one was given.
+         */
+        GeneratedPassword: {
+            /** Name */
+            name: string;
+            /** Password */
+            password: string | null;
         };
         /**
          * LabelChange
@@ -880,12 +1890,132 @@ export interface components {
             username: string;
         };
         /**
+         * LoginMethods
+         * @description How one can log in here.
+         */
+        LoginMethods: {
+            /**
+             * Oidc
+             * @description Name of the provider at whose page `GET /oidc/login` begins.
+             */
+            oidc: string | null;
+            /** Password */
+            password: boolean;
+            /**
+             * Registration
+             * @description Whether anybody may ask for an account.
+             */
+            registration: boolean;
+        };
+        /**
          * Me
-         * @description Who a token stands for.
+         * @description Who is asking, and by what.
          */
         Me: {
+            /** Is Administrator */
+            is_administrator: boolean;
+            /** Scopes */
+            scopes: components["schemas"]["Scope"][];
             /** Username */
             username: string;
+        };
+        /**
+         * NewAccount
+         * @description Makes an account that can be used at once.
+         */
+        NewAccount: {
+            /** Email */
+            email?: string | null;
+            /**
+             * Is Administrator
+             * @default false
+             */
+            is_administrator: boolean;
+            /** Name */
+            name: string;
+            /**
+             * Password
+             * @description Generated unless given.
+             */
+            password?: string | null;
+        };
+        /**
+         * NewAgreement
+         * @description A new version; null asks for none any more.
+         */
+        NewAgreement: {
+            /** Text */
+            text: string | null;
+        };
+        /**
+         * NewReport
+         * @description A free-text report.
+         */
+        NewReport: {
+            /** Text */
+            text: string;
+            /**
+             * Title
+             * @default
+             */
+            title: string;
+        };
+        /**
+         * NewRequest
+         * @description Asks for a role in a collection.
+         */
+        NewRequest: {
+            /**
+             * Collection
+             * @description Its exact name.
+             */
+            collection: string;
+            /**
+             * Purpose
+             * @description What for; the owners read it.
+             */
+            purpose: string;
+            /** @default reader */
+            role: components["schemas"]["Role"];
+        };
+        /**
+         * NewRequestAnswer
+         * @description The number of a request. It says nothing of whether there is such a collection.
+         */
+        NewRequestAnswer: {
+            /** Id */
+            id: number;
+        };
+        /**
+         * NewToken
+         * @description Makes a token for a program.
+         */
+        NewToken: {
+            /**
+             * Days
+             * @default 90
+             */
+            days: number;
+            /**
+             * Name
+             * @description What it is for.
+             */
+            name: string;
+            /** Scopes */
+            scopes: components["schemas"]["Scope"][];
+        };
+        /**
+         * NewTokenAnswer
+         * @description A token, shown this once.
+         */
+        NewTokenAnswer: {
+            /**
+             * Expires
+             * Format: date-time
+             */
+            expires: string;
+            /** Token */
+            token: string;
         };
         /**
          * NewUpload
@@ -918,6 +2048,12 @@ export interface components {
          */
         ObjectKind: "" | "series" | "study" | "subject" | "collection" | "user" | "policy" | "request";
         /**
+         * Order
+         * @description How found series are sorted; among equals those that came last are first.
+         * @enum {string}
+         */
+        Order: "newest" | "oldest" | "date" | "age" | "size" | "relevance";
+        /**
          * Outcome
          * @description How it ended.
          * @enum {string}
@@ -944,6 +2080,247 @@ export interface components {
             url: string;
         };
         /**
+         * PasswordChange
+         * @description Changes one's own password.
+         */
+        PasswordChange: {
+            /** Current */
+            current: string;
+            /** Password */
+            password: string;
+        };
+        /**
+         * Refusal
+         * @description Refuses a request.
+         */
+        Refusal: {
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * Registration
+         * @description Asks for an account.
+         */
+        Registration: {
+            /** Email */
+            email?: string | null;
+            /** Password */
+            password: string;
+            /** Username */
+            username: string;
+        };
+        /**
+         * ReportItem
+         * @description A report of a study.
+         */
+        ReportItem: {
+            /** Number */
+            number: number;
+            /** Text */
+            text: string;
+            /** Title */
+            title: string;
+        };
+        /**
+         * ReportList
+         * @description The reports of a study.
+         */
+        ReportList: {
+            /** Items */
+            items: components["schemas"]["ReportItem"][];
+        };
+        /**
+         * RequestItem
+         * @description A request for access.
+         */
+        RequestItem: {
+            /** Collection */
+            collection: string;
+            /**
+             * Created
+             * Format: date-time
+             */
+            created: string;
+            /** Decided */
+            decided: string | null;
+            /** Decided By */
+            decided_by: string | null;
+            /**
+             * Ends
+             * @description When the role that was granted ends.
+             */
+            ends: string | null;
+            /** Id */
+            id: number;
+            /** Purpose */
+            purpose: string;
+            /**
+             * Reason
+             * @description Given by who decided.
+             */
+            reason: string;
+            role: components["schemas"]["Role"];
+            status: components["schemas"]["RequestStatus"];
+            /** User */
+            user: string;
+        };
+        /**
+         * RequestList
+         * @description Requests for access.
+         */
+        RequestList: {
+            /** Items */
+            items: components["schemas"]["RequestItem"][];
+        };
+        /**
+         * RequestStatus
+         * @description What became of a request.
+         * @enum {string}
+         */
+        RequestStatus: "open" | "granted" | "refused";
+        /**
+         * Role
+         * @description What a person is in a collection. Each may do what those before it may.
+         * @enum {string}
+         */
+        Role: "reader" | "annotator" | "curator" | "owner";
+        /**
+         * RoleGrant
+         * @description Gives a role.
+         */
+        RoleGrant: {
+            /** Ends */
+            ends?: string | null;
+            role: components["schemas"]["Role"];
+        };
+        /**
+         * RoleItem
+         * @description What a person is in a collection.
+         */
+        RoleItem: {
+            /** Collection */
+            collection: string;
+            /** Ends */
+            ends: string | null;
+            /**
+             * Granted
+             * Format: date-time
+             */
+            granted: string;
+            /** Granted By */
+            granted_by: string;
+            role: components["schemas"]["Role"];
+            /** User */
+            user: string;
+        };
+        /**
+         * RoleList
+         * @description Roles.
+         */
+        RoleList: {
+            /** Items */
+            items: components["schemas"]["RoleItem"][];
+        };
+        /**
+         * SavedChange
+         * @description Series to put into the list of a kept selection, and to take out, by UID.
+         */
+        SavedChange: {
+            /**
+             * Add
+             * @default []
+             */
+            add: string[];
+            /**
+             * Remove
+             * @default []
+             */
+            remove: string[];
+        };
+        /**
+         * SavedItem
+         * @description A selection that a user keeps.
+         */
+        SavedItem: {
+            /** Changed */
+            changed: string;
+            /**
+             * Created
+             * @description ISO 8601, UTC
+             */
+            created: string;
+            /** Name */
+            name: string;
+            /** Selection */
+            selection: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * SavedList
+         * @description All selections that a user keeps.
+         */
+        SavedList: {
+            /** Items */
+            items: components["schemas"]["SavedItem"][];
+        };
+        /**
+         * Scope
+         * @description What a personal token is for. A login has all.
+         * @enum {string}
+         */
+        Scope: "read" | "annotate" | "write" | "administer";
+        /**
+         * SearchAnswer
+         * @description A page of found series.
+         */
+        SearchAnswer: {
+            /** Facets */
+            facets: {
+                [key: string]: components["schemas"]["FacetItem"][];
+            };
+            /** Items */
+            items: components["schemas"]["SeriesItem"][];
+            /**
+             * Next
+             * @description The `cursor` of the next page; null after the last one.
+             */
+            next: string | null;
+            /**
+             * Total
+             * @description Series that meet the query, on all pages.
+             */
+            total: number;
+        };
+        /**
+         * SearchBody
+         * @description A search. The query is a text, or a tree as JSON.
+         */
+        SearchBody: {
+            /** Cursor */
+            cursor?: string | null;
+            /**
+             * Facets
+             * @default []
+             */
+            facets: string[];
+            /**
+             * Limit
+             * @default 50
+             */
+            limit: number;
+            /** @default newest */
+            order: components["schemas"]["Order"];
+            /**
+             * Query
+             * @description Like "modality:CT age:>60", or {"and": [{"key": "modality", "tests": [{"op": "is", "value": "CT"}]}, {"not": {"text": "contrast"}}]}.
+             * @default
+             */
+            query: string | {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * SelectionBody
          * @description Which series are meant: those that meet all of what is given.
          */
@@ -961,6 +2338,11 @@ export interface components {
             };
             /** Modality */
             modality?: string | null;
+            /**
+             * Query
+             * @description What a search asks, as text.
+             */
+            query?: string | null;
             /**
              * Series
              * @description UIDs; none: whichever.
@@ -1195,6 +2577,12 @@ export interface components {
             total: number;
         };
         /**
+         * Standing
+         * @description Whether an account can be used.
+         * @enum {string}
+         */
+        Standing: "waiting" | "approved" | "disabled";
+        /**
          * StatusAnswer
          * @description Is the server there, and which one is it.
          */
@@ -1248,11 +2636,71 @@ export interface components {
             total: number;
         };
         /**
+         * SubjectAnswer
+         * @description The attributes of a subject, by key.
+         */
+        SubjectAnswer: {
+            /** Attributes */
+            attributes: {
+                [key: string]: components["schemas"]["SubjectValueBody"];
+            };
+        };
+        /**
+         * SubjectValueBody
+         * @description A value of an attribute of a subject.
+         */
+        SubjectValueBody: {
+            /**
+             * Date
+             * @description YYYYMMDD: the day of which it is true.
+             */
+            date?: string | null;
+            /** Value */
+            value: string | number;
+        };
+        /**
          * Tier
          * @description What a collection is stored for.
          * @enum {string}
          */
         Tier: "fast" | "archive";
+        /**
+         * TokenItem
+         * @description A login or a token; never what it was made of.
+         */
+        TokenItem: {
+            /** Created */
+            created: string | null;
+            /**
+             * Current
+             * @description Whether it is the one that asked.
+             */
+            current: boolean;
+            /**
+             * Expires
+             * Format: date-time
+             */
+            expires: string;
+            /** Id */
+            id: number;
+            /**
+             * Last Used
+             * @description To a few minutes.
+             */
+            last_used: string | null;
+            /** Name */
+            name: string;
+            /** Scopes */
+            scopes: components["schemas"]["Scope"][];
+        };
+        /**
+         * TokenList
+         * @description Logins, or tokens.
+         */
+        TokenList: {
+            /** Items */
+            items: components["schemas"]["TokenItem"][];
+        };
         /**
          * UploadAnswer
          * @description An open upload.
@@ -1261,6 +2709,12 @@ export interface components {
             /** Id */
             id: string;
         };
+        /**
+         * Visibility
+         * @description Who may read a collection without having a role there.
+         * @enum {string}
+         */
+        Visibility: "public" | "registered" | "restricted";
     };
     responses: never;
     parameters: never;
@@ -1270,6 +2724,192 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    accounts_api_v1_accounts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    add_account_api_v1_accounts_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAccount"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GeneratedPassword"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    change_account_api_v1_accounts__name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccountChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountItem"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    reset_password_api_v1_accounts__name__password_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GeneratedPassword"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    end_sessions_api_v1_accounts__name__sessions_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    attributes_api_v1_attributes_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttributeList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     audit_api_v1_audit_get: {
         parameters: {
             query?: {
@@ -1287,9 +2927,7 @@ export interface operations {
                 before?: number | null;
                 limit?: number;
             };
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -1331,9 +2969,7 @@ export interface operations {
                 /** @description UTC, or a date */
                 until?: string | null;
             };
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -1360,9 +2996,7 @@ export interface operations {
     verify_api_v1_audit_verify_get: {
         parameters: {
             query?: never;
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -1425,9 +3059,7 @@ export interface operations {
                 /** @description Refuse the same images when they come once more. */
                 refuse_again?: boolean;
             };
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path: {
                 name: string;
             };
@@ -1455,12 +3087,401 @@ export interface operations {
             };
         };
     };
+    access_api_v1_collections__name__access_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    change_access_api_v1_collections__name__access_patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccessChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    agreement_api_v1_collections__name__agreement_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgreementAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    put_agreement_api_v1_collections__name__agreement_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAgreement"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgreementVersion"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    acceptances_api_v1_collections__name__agreement_acceptances_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AcceptanceList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    accept_agreement_api_v1_collections__name__agreement_acceptances_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AgreementVersion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    requests_api_v1_collections__name__requests_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    roles_api_v1_collections__name__roles_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RoleList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    grant_role_api_v1_collections__name__roles__user__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RoleGrant"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    revoke_role_api_v1_collections__name__roles__user__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    change_concepts_api_v1_concepts_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConceptChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CountAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    facets_api_v1_facets_get: {
+        parameters: {
+            query?: {
+                /** @description Like "modality:CT age:>60"; none: everything. */
+                q?: string;
+                /** @description What is counted; may come several times. */
+                names?: string[] | null;
+                /** @description Values of one facet. */
+                most?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FacetsAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     change_labels_api_v1_labels_post: {
         parameters: {
             query?: never;
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -1477,6 +3498,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LabelledAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    login_methods_api_v1_login_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginMethods"];
                 };
             };
             /** @description Client Error */
@@ -1526,9 +3576,7 @@ export interface operations {
     logout_api_v1_logout_post: {
         parameters: {
             query?: never;
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -1563,6 +3611,7 @@ export interface operations {
                 study?: string[] | null;
                 modality?: string | null;
                 body_part?: string | null;
+                query?: string | null;
             };
             header?: {
                 "if-none-match"?: string | null;
@@ -1650,9 +3699,7 @@ export interface operations {
     me_api_v1_me_get: {
         parameters: {
             query?: never;
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -1666,6 +3713,363 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Me"];
                 };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    change_password_api_v1_me_password_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    my_requests_api_v1_me_requests_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    ask_api_v1_me_requests_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewRequestAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    withdraw_api_v1_me_requests__number__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    my_roles_api_v1_me_roles_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RoleList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    my_sessions_api_v1_me_sessions_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    end_other_sessions_api_v1_me_sessions_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    my_tokens_api_v1_me_tokens_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    create_token_api_v1_me_tokens_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewToken"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewTokenAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    revoke_token_api_v1_me_tokens__number__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    oidc_callback_api_v1_oidc_callback_get: {
+        parameters: {
+            query?: {
+                state?: string | null;
+                code?: string | null;
+                iss?: string | null;
+                error?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description To the provider, or to the page. */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    oidc_login_api_v1_oidc_login_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description To the provider, or to the page. */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Client Error */
             "4XX": {
@@ -1719,6 +4123,339 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    register_api_v1_registrations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Registration"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Accepted"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    grant_request_api_v1_requests__number__grant_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Decision"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestItem"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    refuse_request_api_v1_requests__number__refuse_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Refusal"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestItem"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    list_saved_api_v1_saved_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    get_saved_api_v1_saved__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedItem"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    put_saved_api_v1_saved__name__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SelectionBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedItem"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    remove_saved_api_v1_saved__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    change_saved_api_v1_saved__name__series_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SavedChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedItem"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    search_api_v1_search_get: {
+        parameters: {
+            query?: {
+                /** @description Like "modality:CT age:>60"; none: everything. */
+                q?: string;
+                order?: components["schemas"]["Order"];
+                limit?: number;
+                /** @description The `next` of the page before. */
+                cursor?: string | null;
+                /** @description What is counted; may come several times. */
+                facets?: string[] | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    post_search_api_v1_search_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SearchBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchAnswer"];
+                };
             };
             /** @description Client Error */
             "4XX": {
@@ -1804,9 +4541,7 @@ export interface operations {
                 /** @description Refuse the same images when they come once more. */
                 refuse_again?: boolean;
             };
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path: {
                 uid: string;
             };
@@ -1878,6 +4613,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    concepts_api_v1_series__uid__concepts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConceptsAnswer"];
+                };
             };
             /** @description Client Error */
             "4XX": {
@@ -1969,9 +4735,7 @@ export interface operations {
     replace_labels_api_v1_series__uid__labels_put: {
         parameters: {
             query?: never;
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path: {
                 uid: string;
             };
@@ -2096,6 +4860,37 @@ export interface operations {
             };
         };
     };
+    open_session_api_v1_session_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Credentials"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     status_api_v1_status_get: {
         parameters: {
             query?: never;
@@ -2166,9 +4961,7 @@ export interface operations {
                 /** @description Refuse the same images when they come once more. */
                 refuse_again?: boolean;
             };
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path: {
                 uid: string;
             };
@@ -2196,6 +4989,145 @@ export interface operations {
             };
         };
     };
+    list_reports_api_v1_studies__uid__reports_get: {
+        parameters: {
+            query: {
+                /** @description Where the study or subject is. */
+                collection: string;
+            };
+            header?: never;
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    add_report_api_v1_studies__uid__reports_post: {
+        parameters: {
+            query: {
+                /** @description Where the study or subject is. */
+                collection: string;
+            };
+            header?: never;
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewReport"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportItem"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    remove_report_api_v1_studies__uid__reports__number__delete: {
+        parameters: {
+            query: {
+                /** @description Where the study or subject is. */
+                collection: string;
+            };
+            header?: never;
+            path: {
+                uid: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    subject_api_v1_subjects__pseudonym__get: {
+        parameters: {
+            query: {
+                /** @description Where the study or subject is. */
+                collection: string;
+            };
+            header?: never;
+            path: {
+                pseudonym: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubjectAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     erase_subject_api_v1_subjects__pseudonym__delete: {
         parameters: {
             query?: {
@@ -2204,9 +5136,7 @@ export interface operations {
                 /** @description Refuse the same images when they come once more. */
                 refuse_again?: boolean;
             };
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path: {
                 pseudonym: string;
             };
@@ -2234,12 +5164,50 @@ export interface operations {
             };
         };
     };
+    describe_subject_api_v1_subjects__pseudonym__patch: {
+        parameters: {
+            query: {
+                /** @description Where the study or subject is. */
+                collection: string;
+            };
+            header?: never;
+            path: {
+                pseudonym: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: components["schemas"]["SubjectValueBody"] | null;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubjectAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     open_upload_api_v1_uploads_post: {
         parameters: {
             query?: never;
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -2272,9 +5240,7 @@ export interface operations {
     forget_upload_api_v1_uploads__identifier__delete: {
         parameters: {
             query?: never;
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path: {
                 identifier: string;
             };
@@ -2306,7 +5272,6 @@ export interface operations {
             header?: {
                 /** @description The file's path within the upload, for files that find one another by their paths: names with `/` between them, percent-encoded UTF-8, at most 1024 bytes and 32 names. A file without one, or with one that is not safe or is another file's, is taken in without it. */
                 "Imarium-Path"?: string | null;
-                authorization?: string | null;
             };
             path: {
                 identifier: string;
@@ -2337,9 +5302,7 @@ export interface operations {
     ingest_api_v1_uploads__identifier__ingest_post: {
         parameters: {
             query?: never;
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path: {
                 identifier: string;
             };
@@ -2370,9 +5333,7 @@ export interface operations {
     verify_api_v1_verify_post: {
         parameters: {
             query?: never;
-            header?: {
-                authorization?: string | null;
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };

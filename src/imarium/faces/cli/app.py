@@ -21,6 +21,8 @@ from imarium.codec import Tier
 from imarium.errors import ImariumError, InvalidRequestError, NotFoundError
 from imarium.faces.cli.audits import audits
 from imarium.faces.cli.backends import ExportRequest, save_token
+from imarium.faces.cli.catalogs import catalog
+from imarium.faces.cli.deid import deid
 from imarium.faces.cli.downloads import download
 from imarium.faces.cli.erasing import erase
 from imarium.faces.cli.export_hf import export_hf
@@ -40,6 +42,8 @@ from imarium.faces.cli.output import (
 from imarium.faces.cli.packs import packs
 from imarium.faces.cli.recording import record
 from imarium.faces.cli.reports import report
+from imarium.faces.cli.saved import saved
+from imarium.faces.cli.search import search
 from imarium.formats import EXPORTS
 from imarium.formats.delivery import size_of
 from imarium.ingest import Status, Summary
@@ -56,12 +60,16 @@ app = typer.Typer(
 )
 app.add_typer(packs, name="pack")
 app.add_typer(audits, name="audit")
+app.add_typer(saved, name="saved")
+app.add_typer(deid, name="deid")
+app.add_typer(catalog, name="catalog")
 app.command()(manifest)
 app.command()(download)
 app.command()(erase)
 app.command("export-hf")(export_hf)
 app.command()(label)
 app.command()(report)
+app.command()(search)
 
 
 class RunnableServer(Protocol):

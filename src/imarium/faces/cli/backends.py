@@ -18,6 +18,7 @@ from imarium.codec import Tier
 from imarium.errors import InvalidRequestError, StorageError
 from imarium.faces.cli.local import client_of
 from imarium.faces.cli.paths import config_folder
+from imarium.faces.cli.search_backends import LocalSearch, RemoteSearch, SearchBackend
 from imarium.faces.cli.sending import folders_of, to_send
 from imarium.formats.base import Refusal
 from imarium.formats.delivery import deliver, download_name, resolve, scatter
@@ -71,7 +72,7 @@ class Backend(Protocol):
     def label(self, changes: Changes) -> list[int]:
         """Set and remove labels; returns how many series each selection has."""
 
-    def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
+    def manifest(self, selection: Selection, path: Path, presign: int | None) -> WrittenManifest:
         """Write what a selection holds as a table."""
 
     def reading(self, selection: Selection) -> AbstractContextManager[tuple[Manifest, Client]]:
@@ -100,12 +101,17 @@ class Backend(Protocol):
     def verify(self) -> Iterator[VerifyOutcome]:
         """Check everything that is stored."""
 
+    @property
+    def search(self) -> SearchBackend:
+        """Searches, and selections that are kept."""
+
 
 class LocalBackend:
     """A home folder, opened in this process."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self.search: SearchBackend = LocalSearch(archive)
 
     def ingest(
         self,
@@ -124,10 +130,10 @@ class LocalBackend:
         """Set and remove labels."""
         return self._archive.catalog.label(changes)
 
-    def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
+    def manifest(self, selection: Selection, path: Path, presign: int | None) -> WrittenManifest:
         """Write a manifest."""
         kind = manifest_format(path)
-        with self._archive.manifests.draft(selection) as draft:
+        with self._archive.manifests.draft(selection, presign) as draft:
             draft.write(path, kind)
             return WrittenManifest(draft.series, draft.digest)
 
@@ -188,6 +194,7 @@ class RemoteBackend:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.search: SearchBackend = RemoteSearch(client)
 
     def ingest(
         self,
@@ -230,9 +237,9 @@ class RemoteBackend:
         """Have the server set and remove labels."""
         return self._client.label(changes)
 
-    def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
+    def manifest(self, selection: Selection, path: Path, presign: int | None) -> WrittenManifest:
         """Fetch a manifest and write it."""
-        manifest = self._client.manifest(selection)
+        manifest = self._client.manifest(selection, presign=presign)
         manifest.write(path)
         return WrittenManifest(len(manifest), manifest.digest)
 

@@ -12,7 +12,7 @@ from imarium.archive import Archive
 from imarium.client import Client
 from imarium.client.core import AsyncClient
 from imarium.client.snapshots import ManifestListing
-from imarium.client.stored import FolderOrigin
+from imarium.client.stored import BucketOrigin, FolderOrigin
 from imarium.formats.delivery import download_name
 from imarium.model import Selection
 
@@ -42,6 +42,6 @@ def client_of(archive: Archive, selection: Selection) -> Client:
     from imarium.manifest import Manifest  # noqa: PLC0415 - pyarrow takes long to load
 
     manifest = Manifest.of(chain.from_iterable(archive.manifests.rows(selection)), selection)
-    origin = FolderOrigin(archive.settings.objects)
-    threads = archive.settings.threads
-    return Client.of(AsyncClient(ManifestListing(manifest), origin, threads, _Exports(archive)))
+    settings = archive.settings
+    origin = FolderOrigin(settings.objects) if settings.bucket is None else BucketOrigin(settings.bucket)
+    return Client.of(AsyncClient(ManifestListing(manifest), origin, settings.threads, _Exports(archive)))

@@ -93,18 +93,31 @@ def ingest_progress(hidden: bool) -> Iterator[Observer]:
 @contextmanager
 def series_progress(hidden: bool, total: int) -> Iterator[Callable[[], None]]:
     """A bar on standard error that a call moves by one series, or nothing."""
+    with _counting(hidden, "series", total) as advance:
+        yield advance
+
+
+@contextmanager
+def files_progress(hidden: bool, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error that a call moves by one file, or nothing."""
+    with _counting(hidden, "files", total) as advance:
+        yield advance
+
+
+@contextmanager
+def _counting(hidden: bool, what: str, total: int) -> Iterator[Callable[[], None]]:
     if hidden:
         yield lambda: None
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("series"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=errors, transient=True) as progress:
-        task = progress.add_task("series", total=total)
+        task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
 
 

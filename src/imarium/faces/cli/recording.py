@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from imarium.client import Client
 from imarium.client.download import Downloaded, Form, Progress
 from imarium.codec import Tier
 from imarium.faces.cli.backends import Changes, ExportRequest, LocalBackend, WrittenManifest
+from imarium.faces.cli.search_backends import LocalSearch, SearchBackend
 from imarium.ingest import Observer, Status
 from imarium.ingest import Outcome as Taken
 from imarium.model import Selection
@@ -50,28 +51,48 @@ def record(
     )
 
 
+@contextmanager
+def recorded(
+    archive: Archive,
+    action: Action,
+    kind: ObjectKind = ObjectKind.NONE,
+    identifier: str = "",
+) -> Iterator[dict[str, Detail]]:
+    """Record an act when it has ended; with its details, and as failed if it raised."""
+    details: dict[str, Detail] = {}
+    try:
+        yield details
+    except BaseException:
+        record(archive, action, kind, identifier, Outcome.FAILED, details)
+        raise
+    record(archive, action, kind, identifier, details=details)
+
+
+class RecordedSearch(LocalSearch):
+    """Searches of a home folder are recorded. Kept selections are not: what is read by them is."""
+
+    def __init__(self, archive: Archive) -> None:
+        super().__init__(archive)
+        self._archive = archive
+
+    def find(self, query: str, order: str, limit: int | None) -> Iterator[dict[str, Any]]:
+        """Facts of the series that meet a query."""
+        with recorded(self._archive, Action.QUERY):
+            yield from super().find(query, order, limit)
+
+    def facets(self, query: str, names: Sequence[str], most: int) -> dict[str, Any]:
+        """Counts."""
+        with recorded(self._archive, Action.QUERY):
+            return super().facets(query, names, most)
+
+
 class RecordedBackend(LocalBackend):
     """A home folder; whatever is done to it is recorded."""
 
     def __init__(self, archive: Archive) -> None:
         super().__init__(archive)
         self._archive = archive
-
-    @contextmanager
-    def _recorded(
-        self,
-        action: Action,
-        kind: ObjectKind = ObjectKind.NONE,
-        identifier: str = "",
-    ) -> Iterator[dict[str, Detail]]:
-        """Record an act when it has ended; with its details, and as failed if it raised."""
-        details: dict[str, Detail] = {}
-        try:
-            yield details
-        except BaseException:
-            record(self._archive, action, kind, identifier, Outcome.FAILED, details)
-            raise
-        record(self._archive, action, kind, identifier, details=details)
+        self.search: SearchBackend = RecordedSearch(archive)
 
     def ingest(
         self,
@@ -98,15 +119,15 @@ class RecordedBackend(LocalBackend):
 
     def label(self, changes: Changes) -> list[int]:
         """Set and remove labels."""
-        with self._recorded(Action.LABELLED) as details:
+        with recorded(self._archive, Action.LABELLED) as details:
             counts = super().label(changes)
             details["series"] = sum(counts)
         return counts
 
-    def manifest(self, selection: Selection, path: Path) -> WrittenManifest:
+    def manifest(self, selection: Selection, path: Path, presign: int | None) -> WrittenManifest:
         """Write a manifest."""
-        with self._recorded(Action.LISTED_FOR_DOWNLOAD, *_collection_of(selection)) as details:
-            written = super().manifest(selection, path)
+        with recorded(self._archive, Action.LISTED_FOR_DOWNLOAD, *_collection_of(selection)) as details:
+            written = super().manifest(selection, path, presign)
             details["series"] = written.series
         return written
 
@@ -138,17 +159,17 @@ class RecordedBackend(LocalBackend):
     def list_series(self, collection: str | None) -> Iterator[dict[str, Any]]:
         """Facts of all series."""
         kind = ObjectKind.NONE if collection is None else ObjectKind.COLLECTION
-        with self._recorded(Action.QUERY, kind, collection or ""):
+        with recorded(self._archive, Action.QUERY, kind, collection or ""):
             return super().list_series(collection)
 
     def show(self, uid: str) -> dict[str, Any]:
         """Everything of one series."""
-        with self._recorded(Action.VIEWED, ObjectKind.SERIES, uid):
+        with recorded(self._archive, Action.VIEWED, ObjectKind.SERIES, uid):
             return super().show(uid)
 
     def export(self, request: ExportRequest, output: str | None, report: Callable[[str], None]) -> list[Path]:
         """Write an export."""
-        with self._recorded(Action.EXPORTED, ObjectKind.SERIES, request.uid) as details:
+        with recorded(self._archive, Action.EXPORTED, ObjectKind.SERIES, request.uid) as details:
             details |= {"format": request.format_name, "level": request.level or 0}
             return super().export(request, output, report)
 
@@ -161,8 +182,16 @@ class RecordedBackend(LocalBackend):
         record(self._archive, Action.VERIFIED, details={"damaged": damaged})
 
 
-NOT_RECORDED = {"collections": "names of collections, nothing of a person"}
-"""Methods of a backend and why nothing is recorded of them."""
+NOT_RECORDED = {
+    "collections": "names of collections, nothing of a person",
+    "attributes": "names of what can be asked for",
+    "saved": "names of selections; what is read by them is recorded",
+    "get_saved": "a selection; what is read by it is recorded",
+    "save": "a selection; what is read by it is recorded",
+    "change_saved": "a selection; what is read by it is recorded",
+    "remove_saved": "a selection; nothing else changes",
+}
+"""Methods of a backend and of its searches, and why nothing is recorded of them."""
 
 
 def _collection_of(selection: Selection) -> tuple[ObjectKind, str]:

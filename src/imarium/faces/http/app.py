@@ -15,6 +15,7 @@ from imarium.archive import Archive
 from imarium.audit import Action
 from imarium.errors import NotFoundError
 from imarium.faces.http import (
+    accounts,
     audits,
     browse,
     erasures,
@@ -22,13 +23,18 @@ from imarium.faces.http import (
     exports,
     labels,
     manifests,
+    oidc,
     packs,
+    people,
     pictures,
+    saved,
+    sayings,
+    search,
     sessions,
     uploads,
 )
 from imarium.faces.http.auditing import Auditing
-from imarium.faces.http.context import current_user
+from imarium.faces.http.callers import PREFIX, gate
 from imarium.faces.http.guard import Guard
 from imarium.faces.http.schemas import ErrorAnswer
 from imarium.version import VERSION
@@ -47,8 +53,8 @@ def create_app(
 ) -> FastAPI:
     """The server's app over an open archive (None for the OpenAPI document alone).
 
-    `names` are the hosts under which it answers. Without `open_reading` all of the API needs a login but
-    `POST /login` and `GET /status`.
+    `names` are the hosts under which it answers. With `open_reading`, whoever asks without a login counts as
+    somebody at this machine; else only what is public can be read so.
     """
 
     @asynccontextmanager
@@ -72,14 +78,30 @@ def create_app(
     app.state.exports = asyncio.Semaphore(_EXPORTS_AT_ONCE)
     app.state.pictures = asyncio.Semaphore(_PICTURES_AT_ONCE)
     errors.install(app)
-    api = APIRouter(prefix="/api/v1", responses={"4XX": {"model": ErrorAnswer}})
-    for module in (browse, sessions):
-        api.include_router(module.public)
-    login = [] if open_reading else [Depends(current_user)]
-    for module in (browse, labels, manifests, packs, pictures, exports, sessions, uploads, audits, erasures):
-        api.include_router(module.router, dependencies=login)
+    app.state.open_reading = open_reading
+    # Every route is closed unless `callers` names it.
+    api = APIRouter(prefix=PREFIX, responses={"4XX": {"model": ErrorAnswer}}, dependencies=[Depends(gate)])
+    for module in (
+        browse,
+        search,
+        sayings,
+        labels,
+        saved,
+        manifests,
+        packs,
+        pictures,
+        exports,
+        sessions,
+        oidc,
+        accounts,
+        people,
+        uploads,
+        audits,
+        erasures,
+    ):
+        api.include_router(module.router)
 
-    @api.get("/openapi.json", include_in_schema=False, dependencies=login)
+    @api.get("/openapi.json", include_in_schema=False)
     def description() -> JSONResponse:
         return JSONResponse(app.openapi())
 

@@ -7,8 +7,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from blake3 import blake3
+from fastapi import Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -17,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from imarium.archive import Archive
 from imarium.audit import Action, ObjectKind, Outcome
 from imarium.audit.record import Detail
-from imarium.errors import AuthenticationError, ImariumError
+from imarium.errors import ImariumError
 
 log = logging.getLogger("imarium.audit")
 
@@ -41,10 +43,36 @@ class Rule:
 
 RECORDED: Mapping[str, Rule] = {
     "POST /login": Rule(Action.LOGIN),
+    "POST /session": Rule(Action.LOGIN),
+    "GET /oidc/callback": Rule(Action.LOGIN),
     "POST /logout": Rule(Action.LOGOUT),
+    "POST /registrations": Rule(Action.ACCOUNT_CREATED),
+    "PUT /me/password": Rule(Action.PASSWORD_RESET),
+    "DELETE /me/sessions": Rule(Action.TOKEN_REVOKED),
+    "POST /me/tokens": Rule(Action.TOKEN_CREATED),
+    "DELETE /me/tokens/{number}": Rule(Action.TOKEN_REVOKED),
+    "POST /me/requests": Rule(Action.ACCESS_REQUESTED),
+    "DELETE /me/requests/{number}": Rule(Action.ACCESS_REQUESTED),
+    "POST /requests/{number}/grant": Rule(Action.ACCESS_DECIDED),
+    "POST /requests/{number}/refuse": Rule(Action.ACCESS_DECIDED),
+    "POST /accounts": Rule(Action.ACCOUNT_CREATED),
+    "PATCH /accounts/{name}": Rule(Action.ACCOUNT_CHANGED),
+    "POST /accounts/{name}/password": Rule(Action.PASSWORD_RESET),
+    "DELETE /accounts/{name}/sessions": Rule(Action.TOKEN_REVOKED),
+    "PATCH /collections/{name}/access": Rule(Action.COLLECTION_CHANGED),
+    "PUT /collections/{name}/roles/{user}": Rule(Action.ROLE_CHANGED),
+    "DELETE /collections/{name}/roles/{user}": Rule(Action.ROLE_CHANGED),
+    "PUT /collections/{name}/agreement": Rule(Action.AGREEMENT_CHANGED),
+    "POST /collections/{name}/agreement/acceptances": Rule(Action.AGREEMENT_ACCEPTED),
+    "GET /search": Rule(Action.QUERY, together=True),
+    "POST /search": Rule(Action.QUERY, together=True),
+    "GET /facets": Rule(Action.QUERY, together=True),
     "GET /studies": Rule(Action.QUERY, together=True),
     "GET /series": Rule(Action.QUERY, together=True),
     "GET /series/{uid}": Rule(Action.VIEWED, together=True),
+    "GET /series/{uid}/concepts": Rule(Action.VIEWED, together=True),
+    "GET /studies/{uid}/reports": Rule(Action.VIEWED, together=True),
+    "GET /subjects/{pseudonym}": Rule(Action.VIEWED, together=True),
     "GET /series/{uid}/index": Rule(Action.VIEWED, together=True),
     "GET /series/{uid}/pixels": Rule(Action.VIEWED, together=True),
     "GET /series/{uid}/thumbnail": Rule(Action.VIEWED, together=True),
@@ -55,6 +83,10 @@ RECORDED: Mapping[str, Rule] = {
     "POST /manifest": Rule(Action.LISTED_FOR_DOWNLOAD),
     "PUT /series/{uid}/labels": Rule(Action.LABELLED),
     "POST /labels": Rule(Action.LABELLED),
+    "POST /concepts": Rule(Action.LABELLED),
+    "POST /studies/{uid}/reports": Rule(Action.LABELLED),
+    "DELETE /studies/{uid}/reports/{number}": Rule(Action.LABELLED),
+    "PATCH /subjects/{pseudonym}": Rule(Action.LABELLED),
     "POST /uploads/{identifier}/ingest": Rule(Action.INGESTED),
     "POST /verify": Rule(Action.VERIFIED),
     "DELETE /series/{uid}": Rule(Action.ERASED, by_route=True),
@@ -68,7 +100,25 @@ RECORDED: Mapping[str, Rule] = {
 NOT_RECORDED: Mapping[str, str] = {
     "GET /status": "a version and two counts",
     "GET /collections": "names and counts of collections, nothing of a person",
+    "GET /attributes": "names of what can be asked for",
+    "GET /login": "how one can log in",
+    "GET /oidc/login": "sends a browser to the provider; its way back is recorded",
     "GET /me": "tells who asks who they are",
+    "GET /me/roles": "tells who asks what they may do",
+    "GET /me/sessions": "tells who asks of their own logins",
+    "GET /me/tokens": "tells who asks of their own tokens",
+    "GET /me/requests": "tells who asks of their own requests",
+    "GET /accounts": "names of accounts, no images; changes are recorded",
+    "GET /collections/{name}/access": "what whoever asks may do in a collection",
+    "GET /collections/{name}/roles": "who has which role; changes are recorded",
+    "GET /collections/{name}/agreement": "a text for all who want to read the images",
+    "GET /collections/{name}/agreement/acceptances": "who accepted; each acceptance is recorded itself",
+    "GET /collections/{name}/requests": "open requests; asking and deciding are recorded",
+    "GET /saved": "names of a person's own selections; what is read by them is recorded",
+    "GET /saved/{name}": "a person's own selection; what is read by it is recorded",
+    "PUT /saved/{name}": "a person's own selection; what is read by it is recorded",
+    "POST /saved/{name}/series": "a person's own selection; what is read by it is recorded",
+    "DELETE /saved/{name}": "a person's own selection; nothing else changes",
     "GET /openapi.json": "the description of the API",
     "HEAD /packs/{prefix}/{name}": "sends no bytes of images",
     "HEAD /series/{uid}/thumbnail": "sends no bytes of images",
@@ -104,6 +154,9 @@ async def noted(request: Request) -> Noted:
     """Where a route tells what it does; a dependency, asynchronous since anything else takes a thread."""
     found: Noted = request.scope["state"]["audit"]
     return found
+
+
+NotedDep = Annotated[Noted, Depends(noted)]
 
 
 class Auditing:
@@ -164,9 +217,9 @@ class Auditing:
             return
         details = told.details if ended else {**told.details, "broken_off": True}
         try:
-            # On a thread: who a token stands for is in the catalog, and so will be the record.
+            # On a thread: the record goes into the catalog.
             await run_in_threadpool(
-                self._write, acts, told, token, outcome, details, wait=not rule.together and ended
+                self._write, acts, told, outcome, details, wait=not rule.together and ended
             )
         except ImariumError as error:
             log.error("a request waited in vain for its record (%s); it is tried again", error)
@@ -175,38 +228,26 @@ class Auditing:
         self,
         acts: list[tuple[Action, Named]],
         told: Noted,
-        token: str,
         outcome: Outcome,
         details: Mapping[str, Detail],
         *,
         wait: bool,
     ) -> None:
         assert self._archive is not None
-        audit, actor = self._archive.audit, told.actor or self._bearer(token)
+        audit = self._archive.audit
         for action, (kind, identifier) in told.further:
-            audit.record(action, kind, identifier, actor=actor, origin=told.origin, outcome=outcome)
+            audit.record(action, kind, identifier, actor=told.actor, origin=told.origin, outcome=outcome)
         for number, (action, (kind, identifier)) in enumerate(acts, 1):
             audit.record(
                 action,
                 kind,
                 identifier,
-                actor=actor,
+                actor=told.actor,
                 origin=told.origin,
                 outcome=outcome,
                 details=details,
                 wait=wait and number == len(acts),
             )
-
-    def _bearer(self, authorization: str) -> str:
-        """Whose token comes along where none is needed."""
-        scheme, _, token = authorization.partition(" ")
-        assert self._archive is not None
-        if scheme.lower() != "bearer" or not token:
-            return ""
-        try:
-            return self._archive.accounts.authenticate(token)
-        except AuthenticationError:
-            return ""
 
     def _is_new(self, act: tuple[object, ...]) -> bool:
         """Whether an act is not part of one that was recorded a moment ago."""
@@ -227,7 +268,7 @@ def _rule_of(scope: Scope) -> Rule | None:
 
 
 def _outcome(status: int) -> Outcome:
-    if status in (401, 403):
+    if status in (401, 403, 429):
         return Outcome.REFUSED
     if 200 <= status < 400:
         return Outcome.SUCCESS

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response, StreamingResponse
 
 from imarium.audit import Action, AuditFilter, ObjectKind, Outcome, export_lines
 from imarium.faces.http.audit_schemas import AuditItem, AuditPage, AuditVerified
-from imarium.faces.http.context import AdministratorDep, ArchiveDep
+from imarium.faces.http.callers import ArchiveDep, administrator
 
-router = APIRouter(tags=["audit"])
+router = APIRouter(tags=["audit"], dependencies=[Depends(administrator)])
 
 _TYPES = {"json": "application/x-ndjson", "csv": "text/csv", "dicom": "application/xml-seq"}
 _LARGEST_NUMBER = 1 << 62
@@ -28,7 +28,6 @@ Moment = Annotated[str | None, Query(pattern=r"^\d{4}[-0-9T:.]{0,23}Z?$", descri
 @router.get("/audit")
 def audit(
     archive: ArchiveDep,
-    user: AdministratorDep,  # noqa: ARG001
     actor: Actor = None,
     action: Action | None = None,
     outcome: Outcome | None = None,
@@ -52,7 +51,6 @@ def audit(
 @router.get("/audit/export", response_class=Response)
 def export(
     archive: ArchiveDep,
-    user: AdministratorDep,  # noqa: ARG001
     format_name: Annotated[Literal["json", "csv", "dicom"], Query(alias="format")],
     actor: Actor = None,
     action: Action | None = None,
@@ -70,6 +68,6 @@ def export(
 
 
 @router.get("/audit/verify")
-def verify(archive: ArchiveDep, user: AdministratorDep) -> AuditVerified:  # noqa: ARG001
+def verify(archive: ArchiveDep) -> AuditVerified:
     """Check every record against its hash, its seal and the one before it."""
     return AuditVerified.of(archive.audit.verify())

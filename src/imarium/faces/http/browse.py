@@ -7,7 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from imarium.audit import ObjectKind
-from imarium.faces.http.context import LARGEST, ArchiveDep, NotedDep, SeriesDep
+from imarium.faces.http.auditing import NotedDep
+from imarium.faces.http.callers import ArchiveDep
+from imarium.faces.http.context import LARGEST, SeriesDep, WithinDep
 from imarium.faces.http.schemas import (
     CollectionItem,
     CollectionList,
@@ -21,18 +23,16 @@ from imarium.faces.http.schemas import (
 from imarium.streaming import describe, describe_fully
 from imarium.version import API_VERSION, VERSION
 
-public = APIRouter(tags=["browse"])
-"""Open to everyone, wherever the server listens."""
 router = APIRouter(tags=["browse"])
 
 Offset = Annotated[int, Query(ge=0, le=LARGEST)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
-@public.get("/status")
-def status(archive: ArchiveDep) -> StatusAnswer:
-    """Version and counts."""
-    records = archive.catalog.collections()
+@router.get("/status")
+def status(archive: ArchiveDep, within: WithinDep) -> StatusAnswer:
+    """Version, and counts of what the caller may know of."""
+    records = archive.catalog.collections(within)
     return StatusAnswer(
         version=VERSION,
         api=API_VERSION,
@@ -42,15 +42,16 @@ def status(archive: ArchiveDep) -> StatusAnswer:
 
 
 @router.get("/collections")
-def collections(archive: ArchiveDep) -> CollectionList:
+def collections(archive: ArchiveDep, within: WithinDep) -> CollectionList:
     """All collections with their counts and sizes."""
-    items = [CollectionItem.of(record) for record in archive.catalog.collections()]
+    items = [CollectionItem.of(record) for record in archive.catalog.collections(within)]
     return CollectionList(items=items, total=len(items))
 
 
 @router.get("/studies")
 def studies(
     archive: ArchiveDep,
+    within: WithinDep,
     told: NotedDep,
     collection: str | None = None,
     offset: Offset = 0,
@@ -59,13 +60,14 @@ def studies(
     """A page of studies."""
     if collection is not None:
         told.about(ObjectKind.COLLECTION, collection)
-    records, total = archive.catalog.studies(collection, offset, limit)
+    records, total = archive.catalog.studies(collection, offset, limit, within)
     return StudyList(items=[StudyItem.of(record) for record in records], total=total)
 
 
 @router.get("/series")
 def series(
     archive: ArchiveDep,
+    within: WithinDep,
     told: NotedDep,
     collection: str | None = None,
     study: str | None = None,
@@ -77,7 +79,9 @@ def series(
         told.about(ObjectKind.STUDY, study)
     elif collection is not None:
         told.about(ObjectKind.COLLECTION, collection)
-    records, total = archive.catalog.series(collection=collection, study=study, offset=offset, limit=limit)
+    records, total = archive.catalog.series(
+        collection=collection, study=study, offset=offset, limit=limit, within=within
+    )
     return SeriesList(items=[SeriesItem(**describe(record)) for record in records], total=total)
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
 from imarium.archive import Archive
 from imarium.audit import Action
 from imarium.erasure import Kind, Scope, recording
 from imarium.faces.http.audit_schemas import ErasureAnswer
-from imarium.faces.http.auditing import Noted
-from imarium.faces.http.context import AdministratorDep, ArchiveDep, NotedDep
+from imarium.faces.http.auditing import Noted, NotedDep
+from imarium.faces.http.callers import ArchiveDep, CallerDep, administrator
 
-router = APIRouter(tags=["erasure"])
+router = APIRouter(tags=["erasure"], dependencies=[Depends(administrator)])
 
 DryRun = Annotated[bool, Query(description="Only say what would go.")]
 RefuseAgain = Annotated[bool, Query(description="Refuse the same images when they come once more.")]
@@ -22,53 +22,53 @@ RefuseAgain = Annotated[bool, Query(description="Refuse the same images when the
 @router.delete("/series/{uid}")
 def erase_series(
     archive: ArchiveDep,
-    user: AdministratorDep,
+    actor: CallerDep,
     told: NotedDep,
     uid: str,
     dry_run: DryRun = False,
     refuse_again: RefuseAgain = False,
 ) -> ErasureAnswer:
     """Erase a series; its study and subject go too if nothing else is theirs."""
-    return _erased(archive, user, told, Scope(Kind.SERIES, uid), dry_run, refuse_again)
+    return _erased(archive, actor.name, told, Scope(Kind.SERIES, uid), dry_run, refuse_again)
 
 
 @router.delete("/studies/{uid}")
 def erase_study(
     archive: ArchiveDep,
-    user: AdministratorDep,
+    actor: CallerDep,
     told: NotedDep,
     uid: str,
     dry_run: DryRun = False,
     refuse_again: RefuseAgain = False,
 ) -> ErasureAnswer:
     """Erase a study in all collections."""
-    return _erased(archive, user, told, Scope(Kind.STUDY, uid), dry_run, refuse_again)
+    return _erased(archive, actor.name, told, Scope(Kind.STUDY, uid), dry_run, refuse_again)
 
 
 @router.delete("/subjects/{pseudonym}")
 def erase_subject(
     archive: ArchiveDep,
-    user: AdministratorDep,
+    actor: CallerDep,
     told: NotedDep,
     pseudonym: str,
     dry_run: DryRun = False,
     refuse_again: RefuseAgain = False,
 ) -> ErasureAnswer:
     """Erase all that is of a subject, in all collections."""
-    return _erased(archive, user, told, Scope(Kind.SUBJECT, pseudonym), dry_run, refuse_again)
+    return _erased(archive, actor.name, told, Scope(Kind.SUBJECT, pseudonym), dry_run, refuse_again)
 
 
 @router.delete("/collections/{name}")
 def erase_collection(
     archive: ArchiveDep,
-    user: AdministratorDep,
+    actor: CallerDep,
     told: NotedDep,
     name: str,
     dry_run: DryRun = False,
     refuse_again: RefuseAgain = False,
 ) -> ErasureAnswer:
     """Erase a collection with everything in it."""
-    return _erased(archive, user, told, Scope(Kind.COLLECTION, name), dry_run, refuse_again)
+    return _erased(archive, actor.name, told, Scope(Kind.COLLECTION, name), dry_run, refuse_again)
 
 
 def _erased(

@@ -18,28 +18,35 @@ from imarium.errors import (
     IntegrityError,
     InvalidRequestError,
     NotFoundError,
+    PermissionDeniedError,
+    QuerySyntaxError,
     RefusedFileError,
     StorageError,
+    TooManyAttemptsError,
+    TransportError,
 )
 
 log = logging.getLogger("imarium.http")
 
 STATUS: tuple[tuple[type[ImariumError], int], ...] = (
     (AuthenticationError, 401),
+    (PermissionDeniedError, 403),
+    (TooManyAttemptsError, 429),
     (GoneError, 410),
     (NotFoundError, 404),
     (InvalidRequestError, 400),
     (RefusedFileError, 422),
     (StorageError, 507),
+    (TransportError, 502),
     (IntegrityError, 500),
     (ImariumError, 500),
 )
 
 
-def answer(status: int, code: str, message: str) -> JSONResponse:
-    """The one shape of an error."""
+def answer(status: int, code: str, message: str, position: int | None = None) -> JSONResponse:
+    """The one shape of an error; `position` is that of what is wrong in a query."""
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+    return JSONResponse({"error": {"code": code, "message": message, "position": position}}, status, headers)
 
 
 def wrong_name() -> JSONResponse:
@@ -55,7 +62,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(ImariumError)
     def _known(_request: Request, error: ImariumError) -> JSONResponse:
         status = next(status for kind, status in STATUS if isinstance(error, kind))
-        return answer(status, error.code, str(error))
+        position = error.position if isinstance(error, QuerySyntaxError) else None
+        response = answer(status, error.code, str(error), position)
+        if isinstance(error, TooManyAttemptsError):
+            response.headers["Retry-After"] = str(error.seconds)
+        return response
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response, StreamingResponse
 
-from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ArchiveDep, NotedDep, SeriesDep, export_turn
+from imarium.faces.http.auditing import NotedDep
+from imarium.faces.http.callers import ArchiveDep
+from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ImagesDep, export_turn
 from imarium.streaming import parse_window
 
 router = APIRouter(tags=["pixels"])
@@ -22,7 +24,7 @@ router = APIRouter(tags=["pixels"])
 )
 def export(
     archive: ArchiveDep,
-    record: SeriesDep,
+    record: ImagesDep,
     told: NotedDep,
     format_name: Annotated[Literal["dicom", "nifti", "png", "npy", "ome-zarr"], Query(alias="format")],
     level: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,

@@ -21,7 +21,13 @@ _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
+_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
+_PRIVATE = {"Cache-Control": "no-store"}
+"""Of what the API answers unless the route says otherwise: most of it is for one person."""
 
 
 class Guard:
@@ -35,13 +41,18 @@ class Guard:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
+        always = dict(_HEADERS)
+        if scope["scheme"] == "https":
+            always |= _HTTPS
+        if scope["path"].startswith("/api/"):
+            always |= _PRIVATE
 
         async def guarded(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in always.items():
                     headers.setdefault(name, value)
             await send(message)
 

@@ -10,11 +10,13 @@ from typing import IO, Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
+from imarium.access import Action, Actor
 from imarium.archive import Archive
 from imarium.audit import ObjectKind
-from imarium.errors import InvalidRequestError, StorageError
-from imarium.faces.http.auditing import Noted
-from imarium.faces.http.context import LARGEST, ArchiveDep, NotedDep, export_turn
+from imarium.errors import StorageError
+from imarium.faces.http.auditing import Noted, NotedDep
+from imarium.faces.http.callers import ArchiveDep, CallerDep
+from imarium.faces.http.context import CALLER, LARGEST, export_turn
 from imarium.faces.http.schemas import SelectionBody
 from imarium.model import Selection
 
@@ -42,6 +44,7 @@ _OWN = ("format", "presign")
 @router.get("/manifest", response_class=Response, responses=_ANSWERS, dependencies=[Depends(export_turn)])
 def get_manifest(
     archive: ArchiveDep,
+    actor: CallerDep,
     told: NotedDep,
     request: Request,
     kind: Kind = "parquet",
@@ -51,19 +54,23 @@ def get_manifest(
     study: Annotated[list[str] | None, Query()] = None,  # noqa: ARG001
     modality: str | None = None,  # noqa: ARG001
     body_part: str | None = None,  # noqa: ARG001
+    query: str | None = None,  # noqa: ARG001
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """All series of a selection with geometry, labels and the byte ranges of every level, as a table.
 
+    With `presign` it also has addresses at which packs can be read in the bucket itself.
+
     Labels are asked for as `label.KEY=VALUE`; no key: all series. The ETag holds the digest of the content.
     """
     pairs = [(key, value) for key, value in request.query_params.multi_items() if key not in _OWN]
-    return _answer(archive, told, Selection.of_pairs(pairs), kind, presign, if_none_match)
+    return _answer(archive, actor, told, Selection.of_pairs(pairs), kind, presign, if_none_match)
 
 
 @router.post("/manifest", response_class=Response, responses=_ANSWERS, dependencies=[Depends(export_turn)])
 def post_manifest(
     archive: ArchiveDep,
+    actor: CallerDep,
     told: NotedDep,
     body: SelectionBody,
     kind: Kind = "parquet",
@@ -71,11 +78,12 @@ def post_manifest(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The same for a selection in the body, which may name many series."""
-    return _answer(archive, told, body.selection(), kind, presign, if_none_match)
+    return _answer(archive, actor, told, body.selection(), kind, presign, if_none_match)
 
 
 def _answer(
     archive: Archive,
+    actor: Actor,
     told: Noted,
     selection: Selection,
     kind: str,
@@ -84,21 +92,19 @@ def _answer(
 ) -> Response:
     from imarium.manifest import Format  # noqa: PLC0415 - pyarrow takes long to load, few requests need it
 
-    if presign is not None:
-        raise InvalidRequestError(
-            "packs in a folder have no signed addresses; leave `presign` out and read them through the server"
-        )
+    # Whoever has a signed address reads images, and is asked no more.
+    within = archive.permissions.within(actor, Action.FIND if presign is None else Action.READ)
     try:
         with (
-            archive.manifests.draft(selection) as draft,
+            archive.manifests.draft(selection, presign, within=within) as draft,
             tempfile.TemporaryDirectory(prefix="manifest-", dir=archive.settings.scratch) as folder,
         ):
             told.details["series"] = draft.series
             if selection.collection is not None:
                 told.about(ObjectKind.COLLECTION, selection.collection)
             # A weak one: the same rows come with the time at which they were asked for.
-            headers = {"ETag": f'W/"{draft.digest}"', "Cache-Control": "no-cache"}
-            if if_none_match is not None and draft.digest in if_none_match:
+            headers = {"ETag": f'W/"{draft.digest}"', "Cache-Control": "private, no-cache", "Vary": CALLER}
+            if presign is None and if_none_match is not None and draft.digest in if_none_match:
                 return Response(status_code=304, headers=headers)
             target = Path(folder) / f"manifest.{kind}"
             draft.write(target, Format(kind))

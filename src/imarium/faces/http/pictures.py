@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from imarium.archive import Archive
 from imarium.catalog import SeriesRecord
-from imarium.faces.http.context import LARGEST, ArchiveDep, SeriesDep
+from imarium.faces.http.callers import ArchiveDep
+from imarium.faces.http.context import CALLER, LARGEST, ImagesDep
 from imarium.streaming import Cine, PictureFormat, Still, draw, plan_cine, plan_still, tag
 
 router = APIRouter(tags=["pixels"])
@@ -44,7 +45,7 @@ Count: TypeAlias = Annotated[int | None, Query(ge=1, le=LARGEST)]
 async def thumbnail(
     request: Request,
     archive: ArchiveDep,
-    record: SeriesDep,
+    record: ImagesDep,
     size: Size = None,
     frame: Annotated[int | None, Query(ge=0, le=LARGEST, description="The middle one unless said")] = None,
     window: Window = None,
@@ -70,7 +71,7 @@ async def thumbnail(
         quality=quality if wanted != "png" or format_name else None,
     )
 
-    headers = {"Vary": "Accept"} if format_name is None else {}
+    headers = {"Vary": f"Accept, {CALLER}" if format_name is None else CALLER}
     return await _drawn(request, archive, record, plan, f"image/{wanted}", headers, if_none_match)
 
 
@@ -82,7 +83,7 @@ async def thumbnail(
 async def cine(
     request: Request,
     archive: ArchiveDep,
-    record: SeriesDep,
+    record: ImagesDep,
     size: Size = None,
     start: Number = None,
     stop: Count = None,
@@ -115,7 +116,7 @@ async def cine(
         quality=quality,
     )
 
-    return await _drawn(request, archive, record, plan, "image/webp", {}, if_none_match)
+    return await _drawn(request, archive, record, plan, "image/webp", {"Vary": CALLER}, if_none_match)
 
 
 async def _drawn(

@@ -11,8 +11,7 @@ from contextlib import suppress
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from imarium.errors import GoneError, IntegrityError, NotFoundError
-from imarium.faces.http.context import LOST
+from imarium.faces.http.context import found_in_store
 from imarium.pack import Span
 
 _LEAST_BYTES, _FIRST_BYTES, _MOST_BYTES = 64 << 10, 128 << 10, 1 << 20
@@ -47,19 +46,11 @@ def _next_chunk(read: Read, left: deque[bytes | Span], size: int) -> bytes:
             end = min(stop, start + size)
             if end < stop:
                 left.appendleft((end, stop))
-            piece = _read(read, start, end)
+            with found_in_store():
+                piece = read(start, end)
         content.append(piece)
         size -= len(piece)
     return content[0] if len(content) == 1 else b"".join(content)
-
-
-def _read(read: Read, start: int, stop: int) -> bytes:
-    try:
-        return read(start, stop)
-    except GoneError:
-        raise
-    except NotFoundError as error:
-        raise IntegrityError(LOST) from error
 
 
 async def _ahead(read: Read, first: bytes, left: deque[bytes | Span]) -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from imarium.access import Visibility
 from imarium.catalog import CollectionRecord, StudyRecord
 from imarium.codec import Tier
 from imarium.model import Selection
@@ -21,6 +22,7 @@ class ErrorBody(Schema):
 
     code: str
     message: str
+    position: int | None = Field(description="Characters of a query before what is wrong in it.")
 
 
 class ErrorAnswer(Schema):
@@ -47,6 +49,7 @@ class CollectionItem(Schema):
     series: int
     source_bytes: int
     stored_bytes: int
+    visibility: Visibility = Field(description="Who may read it without a role there.")
 
     @classmethod
     def of(cls, record: CollectionRecord) -> CollectionItem:
@@ -163,27 +166,6 @@ class SeriesList(Schema):
     total: int
 
 
-class Credentials(BaseModel):
-    """What a login needs."""
-
-    username: str = Field(max_length=100)
-    password: str = Field(max_length=1000)
-
-
-class LoginAnswer(Schema):
-    """A token for the Authorization header: `Bearer TOKEN`."""
-
-    username: str
-    token: str
-    expires: str = Field(description="ISO 8601, UTC")
-
-
-class Me(Schema):
-    """Who a token stands for."""
-
-    username: str
-
-
 class NewUpload(BaseModel):
     """Opens an upload."""
 
@@ -220,6 +202,7 @@ class SelectionBody(BaseModel):
     modality: str | None = None
     body_part: str | None = None
     labels: dict[str, str] = {}
+    query: str | None = Field(default=None, description="What a search asks, as text.")
 
     def selection(self) -> Selection:
         """As the services take it; raises InvalidRequestError."""

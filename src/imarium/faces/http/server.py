@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import logging
 import socket
@@ -14,6 +15,7 @@ import uvicorn
 from imarium.archive import Archive
 from imarium.errors import StorageError
 from imarium.faces.http.app import LOOPBACK, create_app
+from imarium.faces.http.zero_copy import ZeroCopyProtocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,14 @@ class BoundServer:
 
     url: str
     open_reading: bool
-    """Whether reading needs no login: nobody but this machine can ask."""
+    """Whether reading what is not restricted needs no login: nobody but this machine can ask."""
     _server: uvicorn.Server
     _socket: socket.socket
 
     def run(self) -> None:
         """Answer requests until SIGINT or SIGTERM."""
+        gc.collect()
+        gc.freeze()  # what is loaded stays: looking through it again takes longer than most requests
         self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
@@ -36,10 +40,18 @@ class BoundServer:
 
 
 @contextmanager
-def listening(archive: Archive, host: str, port: int, names: tuple[str, ...] = ()) -> Iterator[BoundServer]:
+def listening(
+    archive: Archive,
+    host: str,
+    port: int,
+    names: tuple[str, ...] = (),
+    open_reading: bool | None = None,
+) -> Iterator[BoundServer]:
     """Bind host and port (0 picks a free one). Raises StorageError where the port is taken.
 
-    Answers to this machine's loopback names, the address it is bound to, and `names`.
+    Answers to this machine's loopback names, the address it is bound to, and `names`. Reading what is not
+    restricted needs no login (`open_reading`) where only this machine can ask, unless said otherwise: on a
+    loopback address and without `names`, which tell of a proxy before it.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -55,10 +67,13 @@ def listening(archive: Archive, host: str, port: int, names: tuple[str, ...] = (
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     address, bound_port = listener.getsockname()[:2]
-    open_reading = ipaddress.ip_address(address).is_loopback
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if open_reading is None:
+        open_reading = ipaddress.ip_address(address).is_loopback and not names
     app = create_app(archive, (*LOOPBACK, host, address, *names), open_reading=open_reading)
     config = uvicorn.Config(
         app,
+        http=ZeroCopyProtocol,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,

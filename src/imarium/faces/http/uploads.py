@@ -1,4 +1,4 @@
-"""Routes that change data; all of them need a login.
+"""Routes that take images in, for curators; and that check what is stored.
 
 An upload is a folder of numbered files. The path that a file has at its sender's goes along in a header, and
 never in an address or an answer: paths often hold names of patients (`incoming`).
@@ -16,10 +16,13 @@ from fastapi import Path as PathParameter
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from imarium.access import Action, Actor
 from imarium.archive import Archive
-from imarium.audit import Action, ObjectKind
-from imarium.errors import LimitExceededError, StorageError
-from imarium.faces.http.context import ArchiveDep, NotedDep, UserDep
+from imarium.audit import Action as Done
+from imarium.audit import ObjectKind
+from imarium.errors import LimitExceededError, PermissionDeniedError, StorageError
+from imarium.faces.http.auditing import NotedDep
+from imarium.faces.http.callers import ActorDep, ArchiveDep
 from imarium.faces.http.incoming import DEEPEST, LONGEST_PATH, Incoming, safe_path
 from imarium.faces.http.schemas import NewUpload, OutcomeLine, UploadAnswer, VerifyLine
 from imarium.ingest import Status
@@ -45,23 +48,27 @@ SentPath = Annotated[
 
 
 @router.post("/uploads", status_code=201)
-def open_upload(archive: ArchiveDep, user: UserDep, request: NewUpload) -> UploadAnswer:
-    """Open an upload; send its files, then ingest it."""
+def open_upload(archive: ArchiveDep, actor: ActorDep, request: NewUpload) -> UploadAnswer:
+    """Open an upload; send its files, then ingest it.
+
+    Whoever opens one for a collection that is not there makes it, and becomes its owner.
+    """
     checked_labels(request.labels)
-    return UploadAnswer(id=Incoming.create(_root(archive), user, request))
+    archive.roles.open_for_writing(actor, request.collection)
+    return UploadAnswer(id=Incoming.create(_root(archive), actor.name, request))
 
 
 @router.put("/uploads/{identifier}/files/{number}", status_code=204, response_class=Response)
 async def send_file(
     archive: ArchiveDep,
-    user: UserDep,
+    actor: ActorDep,
     identifier: str,
     number: Number,
     request: Request,
     sent_path: SentPath = None,
 ) -> Response:
     """One file's bytes as the body of the request. Files that belong together go into one upload."""
-    upload = await run_in_threadpool(Incoming.find, _root(archive), user, identifier)
+    upload = await run_in_threadpool(_found, archive, actor, identifier)
     path = None if sent_path is None else safe_path(sent_path)
     partial = upload.part(number)
     size = 0
@@ -83,9 +90,10 @@ async def send_file(
 
 
 @router.post("/uploads/{identifier}/ingest", response_class=StreamingResponse, responses=_LINES)
-def ingest(archive: ArchiveDep, user: UserDep, told: NotedDep, identifier: str) -> StreamingResponse:
+def ingest(archive: ArchiveDep, actor: ActorDep, told: NotedDep, identifier: str) -> StreamingResponse:
     """Take the uploaded files in; answers one JSON object a line and file, then forgets the upload."""
-    upload = Incoming.find(_root(archive), user, identifier)
+    upload = _found(archive, actor, identifier)
+    within = archive.permissions.within(actor, Action.WRITE)
     places = upload.arrange()
     told.about(ObjectKind.COLLECTION, upload.wishes.collection)
     counts: Counter[str] = Counter()
@@ -98,6 +106,7 @@ def ingest(archive: ArchiveDep, user: UserDep, told: NotedDep, identifier: str) 
                 collection=upload.wishes.collection,
                 tier=upload.wishes.tier,
                 labels=upload.wishes.labels,
+                within=within,
             ):
                 counts[outcome.status] += 1
                 if outcome.status is Status.TAKEN and outcome.series is not None:
@@ -119,24 +128,30 @@ def ingest(archive: ArchiveDep, user: UserDep, told: NotedDep, identifier: str) 
         finally:
             upload.forget()
             told.details |= {status.value: counts[status] for status in Status}
-            told.further += [(Action.STORED, (ObjectKind.SERIES, uid)) for uid in stored]
+            told.further += [(Done.STORED, (ObjectKind.SERIES, uid)) for uid in stored]
 
     return StreamingResponse(lines(), media_type=NDJSON)
 
 
 @router.delete("/uploads/{identifier}", status_code=204, response_class=Response)
-def forget_upload(archive: ArchiveDep, user: UserDep, identifier: str) -> Response:
+def forget_upload(archive: ArchiveDep, actor: ActorDep, identifier: str) -> Response:
     """Drop an upload that will not be ingested."""
-    Incoming.find(_root(archive), user, identifier).forget()
+    Incoming.find(_root(archive), actor.name, identifier).forget()
     return Response(status_code=204)
 
 
 @router.post("/verify", response_class=StreamingResponse, responses=_LINES)
-def verify(archive: ArchiveDep, user: UserDep) -> StreamingResponse:  # noqa: ARG001
-    """Re-read every pack and check every digest; one JSON object a line and series."""
+def verify(archive: ArchiveDep, actor: ActorDep) -> StreamingResponse:
+    """Re-read every pack and check every digest; one JSON object a line and series.
+
+    Curators have their own collections checked, administrators all.
+    """
+    within = archive.permissions.within(actor, Action.WRITE)
+    if within is not None and not within:
+        raise PermissionDeniedError("only curators and administrators may have the archive checked")
 
     def lines() -> Iterator[str]:
-        for outcome in archive.streaming.verify():
+        for outcome in archive.streaming.verify(within):
             yield (
                 VerifyLine(
                     series=outcome.series,
@@ -148,6 +163,13 @@ def verify(archive: ArchiveDep, user: UserDep) -> StreamingResponse:  # noqa: AR
             )
 
     return StreamingResponse(lines(), media_type=NDJSON)
+
+
+def _found(archive: Archive, actor: Actor, identifier: str) -> Incoming:
+    """An open upload of the actor, into whose collection they may write, still."""
+    upload = Incoming.find(_root(archive), actor.name, identifier)
+    archive.permissions.check(actor, Action.WRITE, upload.wishes.collection)
+    return upload
 
 
 def _root(archive: Archive) -> Path:

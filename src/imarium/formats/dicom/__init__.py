@@ -5,12 +5,14 @@ up to its pixel data; `pixels` checks the Image Pixel module and reads native fr
 `decoder_process` decode compressed ones; `dicomdir` reads tables of contents; `mosaic` and `geometry` say
 where frames lie; `instance` is what is known of a file; `grouping` makes stacks; `frames` delivers them;
 `attachments` is what the pack keeps; `reader`, `merging`, `even` and `writer` are what others call.
-`instance_header`, `encapsulating` and `codestreams` are the writer's.
+`instance_header`, `encapsulating` and `codestreams` are the writer's. `details` says what of a header the
+catalog may know.
 """
 
 from imarium.formats.dicom import guard  # isort: skip - must come before anything that imports pydicom
 
 from imarium.formats.dicom.attachments import instance_frames
+from imarium.formats.dicom.details import details_of, patient_of
 from imarium.formats.dicom.dicomdir import Places, TableOfContentsError
 from imarium.formats.dicom.even import evened
 from imarium.formats.dicom.merging import Merged, compatible, merge
@@ -25,8 +27,10 @@ __all__ = [
     "TableOfContentsError",
     "TransferSyntax",
     "compatible",
+    "details_of",
     "evened",
     "guard",
     "instance_frames",
     "merge",
+    "patient_of",
 ]

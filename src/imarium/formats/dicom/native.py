@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imarium.errors import ExportRefusedError, IntegrityError
+from imarium.errors import ExportRefusedError
+from imarium.formats._shared import checked_frames
 from imarium.formats.dicom.attachments import FrameIndex, StoredInstance
 from imarium.formats.dicom.encode import pixel_element_head
 from imarium.formats.dicom.instance_header import instance_header
@@ -73,17 +74,8 @@ class NativeWriting:
 
     def steps(self) -> Iterator[int | None]:
         """See `Writing`. Raises IntegrityError for frames that are not what the series says."""
-        series = self._rendition.series
-        count = 0
-        for frame, reference in zip(self._rendition.frames, self._index.frames, strict=False):
-            if frame.shape != series.frame_shape or frame.dtype != np.dtype(series.dtype):
-                raise IntegrityError(
-                    f"a frame is {frame.shape} {frame.dtype}, not {series.frame_shape} {series.dtype}"
-                )
-            count += 1
+        for frame, reference in zip(checked_frames(self._rendition), self._index.frames, strict=True):
             yield reference.instance if self._put(reference.instance, reference.number, frame) else None
-        if count != series.frames:
-            raise IntegrityError(f"{series.frames} frames were expected, {count} came")
 
     def begin(self, number: int) -> int:
         """Write an instance up to its pixels; returns the bytes of the whole file."""

@@ -315,7 +315,7 @@ def find_frames(stream: BinaryIO, header: Header, frames: int) -> tuple[tuple[Fr
     """
     if header.pixel is None:
         raise UnsupportedFileError("the file holds no pixel data")
-    offsets, fragments, end = _fragments(stream, header.pixel.value, header.size)
+    offsets, fragments, end = fragments_of(stream, header.pixel.value, header.size)
     if not fragments:
         raise CorruptFileError("the pixel data hold no compressed frame")
     origin = fragments[0][0] - 8
@@ -341,7 +341,7 @@ def find_frames(stream: BinaryIO, header: Header, frames: int) -> tuple[tuple[Fr
     return tuple(groups[:frames]), end
 
 
-def _fragments(stream: BinaryIO, start: int, size: int) -> tuple[list[int], list[tuple[int, int]], int]:
+def fragments_of(stream: BinaryIO, start: int, size: int) -> tuple[list[int], list[tuple[int, int]], int]:
     """(Basic Offset Table, fragments, end of the element)."""
     position = start
     offsets: list[int] = []

@@ -30,33 +30,6 @@ class Writing(Protocol):
         """Takes a frame a step; gives the number of the instance that it completed, if it did."""
 
 
-class Pipe:
-    """Passes on what is written, and never goes back."""
-
-    def __init__(self) -> None:
-        self._held: list[bytes] = []
-        self._position = 0
-
-    def write(self, data: bytes, /) -> int:
-        """Hold bytes until they are taken."""
-        self._held.append(data)
-        self._position += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        """Bytes written so far."""
-        return self._position
-
-    def seek(self, position: int, /) -> int:
-        """Not here."""
-        raise ValueError(f"bytes {self._position} come next, and not {position}")
-
-    def drain(self) -> Iterator[bytes]:
-        """What was written since it was last asked for."""
-        held, self._held = self._held, []
-        return iter(held)
-
-
 class Sinks:
     """Open files by the number of their instance. As a context manager it closes what is left open."""
 

@@ -19,8 +19,8 @@ from imarium.errors import ExportRefusedError, ImariumError, IntegrityError, Sto
 from imarium.formats.dicom.attachments import FrameIndex, read_index
 from imarium.formats.dicom.encapsulating import EncapsulatedWriting
 from imarium.formats.dicom.native import NativeWriting, in_order
-from imarium.formats.dicom.sinks import Pipe, Sinks, Writing
-from imarium.formats.outgoing import OutFile, Outgoing
+from imarium.formats.dicom.sinks import Sinks, Writing
+from imarium.formats.outgoing import OutFile, Outgoing, Pipe
 from imarium.model import Rendition
 
 TransferSyntax = Literal["explicit", "htj2k"]

@@ -15,9 +15,10 @@ from imarium.errors import ExportRefusedError, InvalidRequestError
 from imarium.formats._shared import checked_frames, replacing
 from imarium.formats.outgoing import OutFile, Outgoing
 from imarium.formats.raster.png import MAGIC, make_chunk
-from imarium.formats.rendering import Window, default_window, own_window, render_8bit
+from imarium.formats.rendering import default_window, render_8bit
 from imarium.model import Rendition, Series
 from imarium.model.series import Frame
+from imarium.model.windows import Window, own_window
 
 
 class PngWriter:
