@@ -12,11 +12,13 @@ from imarium.access.agreements import Agreements
 from imarium.access.oidc import SignIn
 from imarium.access.requests import Requests
 from imarium.access.roles import Roles
+from imarium.audit import Audit
 from imarium.catalog import Catalog
 from imarium.deid.gate import Gate
 from imarium.deid.pixels.blanking import blank_text
 from imarium.deid.pixels.finding import find_text
 from imarium.deid.text_in_pixels import TextInPixels
+from imarium.erasure import Erasure
 from imarium.errors import StorageError
 from imarium.ingest import Ingest, Rebuilding
 from imarium.settings import Settings
@@ -27,9 +29,9 @@ _STALE_SECONDS = 24 * 3600.0
 
 
 class Archive:
-    """What a face needs, over the same home: `catalog`, `gate`, `ingest`, `rebuilding`, `streaming` and
-    `manifests`; and of people `accounts`, `permissions`, `roles`, `agreements`, `requests` and, where a
-    provider logs people in, `sign_in`."""
+    """What a face needs, over the same home: `catalog`, `gate`, `ingest`, `rebuilding`, `streaming`,
+    `manifests`, `audit` and `erasure`; and of people `accounts`, `permissions`, `roles`, `agreements`,
+    `requests` and, where a provider logs people in, `sign_in`."""
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -56,9 +58,12 @@ class Archive:
         self.rebuilding = Rebuilding(self.catalog, store, secret)
         self.streaming = Streaming(settings, self.catalog, store)
         self.manifests = Manifests(settings, self.catalog, store)
+        self.audit = Audit(self.catalog, secret, settings.home)
+        self.erasure = Erasure(settings, self.catalog, store, self.audit, secret, self.streaming.forget)
 
     def close(self) -> None:
-        """Release the catalog's connections."""
+        """Write what waits for the audit record, and release the catalog's connections."""
+        self.audit.close()
         self.catalog.close()
 
 

@@ -70,6 +70,12 @@ class NotFoundError(ImariumError):
     code = "not-found"
 
 
+class GoneError(NotFoundError):
+    """What was asked for was there, and was erased or moved while it was read."""
+
+    code = "gone"
+
+
 class AuthenticationError(ImariumError):
     """No valid login, or wrong credentials."""
 

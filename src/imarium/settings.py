@@ -84,6 +84,8 @@ class Settings:
     registration: bool = True
     """Whether anybody may ask for an account, which waits for an administrator."""
     oidc: Oidc | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses of proxies that are believed when they say in a header from where a request came."""
 
     @property
     def database_url(self) -> str:
@@ -111,6 +113,9 @@ def load(home: Path | None, *, default_home: Path, environ: Mapping[str, str]) -
     `IMARIUM_OBJECTS` the bucket; who asks a bucket is what its own variables say (AWS_ACCESS_KEY_ID,
     AWS_ENDPOINT, ...).
 
+    `IMARIUM_TRUSTED_PROXIES`, addresses with commas between, are proxies that are believed when they say
+    from where a request came; without it no such header is.
+
     `IMARIUM_REGISTRATION=0` lets nobody ask for an account. `IMARIUM_OIDC_ISSUER` and
     `IMARIUM_OIDC_CLIENT_ID` have people log in with a provider, with `IMARIUM_OIDC_CLIENT_SECRET` or
     `IMARIUM_OIDC_CLIENT_SECRET_FILE`, and if wanted `IMARIUM_OIDC_NAME`, `IMARIUM_OIDC_APPROVE=1`,
@@ -128,6 +133,10 @@ def load(home: Path | None, *, default_home: Path, environ: Mapping[str, str]) -
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"the home folder cannot be used: {error}") from error
     settings = replace(settings, registration=_is_on(environ, "IMARIUM_REGISTRATION", default=True))
+    proxies = tuple(
+        filter(None, (item.strip() for item in environ.get("IMARIUM_TRUSTED_PROXIES", "").split(",")))
+    )
+    settings = replace(settings, trusted_proxies=proxies)
     threads = environ.get("IMARIUM_THREADS")
     if not threads:
         return settings

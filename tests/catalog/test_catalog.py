@@ -101,7 +101,7 @@ def test_growing_leaves_a_tombstone(catalog):
     assert [pack.key for pack in catalog.packs()] == ["packs/second"]
     assert catalog.get_pack("packs/1.5").key == "packs/1.5"  # readers of an old manifest still find it
     assert catalog.get_series("1.5").source_bytes == 80
-    with pytest.raises(NotFoundError):
+    with pytest.raises(ConcurrentWriteError):
         catalog.replace_series(new("8.8"), "packs/second")
 
 

@@ -225,14 +225,16 @@ def test_home_from_the_environment(phantom, tmp_path):
 
 def test_every_command_knows_json_and_helps():
     commands = dict(get_command(app).commands)
-    for group in ("pack", "deid"):
+    for group in ("pack", "audit", "deid", "saved", "catalog"):
         for name, command in commands.pop(group).commands.items():
             commands[f"{group} {name}"] = command
     assert set(commands) == {
         "ingest", "ls", "show", "get", "download", "export-hf", "label", "manifest", "report", "verify",
         "pack inspect", "deid run", "deid key", "deid reveal", "deid policies", "deid demand",
         "deid quarantine", "deid release", "deid discard",
-        "samples", "serve", "login", "reset-password", "version",
+        "audit list", "audit verify", "audit head", "audit renew", "audit export",
+        "search", "saved list", "saved show", "saved set", "saved add", "saved remove", "saved delete",
+        "catalog rebuild", "samples", "erase", "serve", "login", "reset-password", "version",
     }  # fmt: skip
     for name, command in commands.items():
         assert any("--json" in parameter.opts for parameter in command.params), name

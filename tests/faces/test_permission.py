@@ -130,6 +130,14 @@ def series(world: World, who: str) -> dict[str, Any]:
     return {"uid": world.series}
 
 
+def study(world: World, who: str) -> dict[str, Any]:
+    return {"uid": world.archive.catalog.get_series(world.series).series.study_uid}
+
+
+def no_subject(world: World, who: str) -> dict[str, Any]:
+    return {"pseudonym": "S-none"}
+
+
 def pack(world: World, who: str) -> dict[str, Any]:
     prefix, name = world.pack.split("/")
     return {"prefix": prefix, "name": name}
@@ -187,10 +195,6 @@ def without_waits(world: World, who: str) -> dict[str, Any]:
 
 def version(world: World, who: str) -> dict[str, Any]:
     return {"name": PLEDGED, "json": {"version": world.archive.roles.place(HOME, PLEDGED).agreement}}
-
-
-def study(world: World, who: str) -> dict[str, Any]:
-    return {"uid": world.study}
 
 
 def report(world: World, who: str) -> dict[str, Any]:
@@ -309,6 +313,13 @@ TABLE: dict[str, tuple[tuple[int, ...], Any, dict[str, Any]]] = {
     ),
     "POST /uploads/{identifier}/ingest": ((401, 404, 403, 403, 200, 200, 200), upload_of, {}),
     "DELETE /uploads/{identifier}": (known(204), upload_of, {}),
+    "GET /audit": (administers(200), None, {}),
+    "GET /audit/export": (administers(200), None, {"params": {"format": "csv"}}),
+    "GET /audit/verify": (administers(200), None, {}),
+    "DELETE /series/{uid}": (administers(200), series, {"params": {"dry_run": True}}),
+    "DELETE /studies/{uid}": (administers(200), study, {"params": {"dry_run": True}}),
+    "DELETE /subjects/{pseudonym}": (administers(404), no_subject, {}),
+    "DELETE /collections/{name}": (administers(200), hidden, {"params": {"dry_run": True}}),
     "POST /verify": ((401, 403, 403, 403, 200, 200, 200), None, {}),
 }
 

@@ -2,7 +2,7 @@
 
 from imarium.access.accounts import Account, Accounts
 from imarium.access.permissions import HOME, NOBODY, Action, Actor, Permissions, Role, Scope, Visibility
-from imarium.access.secret import pseudonym, site_secret
+from imarium.access.secret import erased_mark, pseudonym, site_secret
 from imarium.access.sessions import Login
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Role",
     "Scope",
     "Visibility",
+    "erased_mark",
     "pseudonym",
     "site_secret",
 ]

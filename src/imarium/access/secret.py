@@ -43,3 +43,12 @@ def pseudonym(secret: bytes, patient_id: str | None) -> str | None:
     if not patient_id:
         return None
     return "S-" + blake3(patient_id.encode(), key=secret).hexdigest(length=6)
+
+
+def erased_mark(secret: bytes, kind: str, identifier: str) -> str:
+    """What is kept of something that was erased and must not come again: 16 bytes in hex.
+
+    `kind` is `file` (a digest), `instance` or `series` (UIDs). Whoever lacks the secret learns nothing of it.
+    """
+    key = blake3(secret, derive_key_context="imarium erased marks, version 1").digest()
+    return blake3(f"{kind}\0{identifier}".encode("utf-8", "surrogatepass"), key=key).hexdigest(length=16)

@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session, contains_eager, sessionmaker
 
 from imarium.catalog.annotating import Annotating
 from imarium.catalog.dialects import at_one_moment, lock_schema, open_engine
+from imarium.catalog.erasure_tables import ErasedMark
 from imarium.catalog.indexing import index_series, refresh_texts, reindex_series
 from imarium.catalog.labels import Change, change_labels, checked_change, insert_labels, replace_labels
 from imarium.catalog.records import (
@@ -42,6 +43,7 @@ from imarium.catalog.rows import record_of, series_query
 from imarium.catalog.saving import Saving
 from imarium.catalog.search.service import Searching
 from imarium.catalog.selecting import BATCH, among, keep_spans, load_selected, selected_ids
+from imarium.catalog.serialising import rewrite_files
 from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, now
 from imarium.catalog.writing import (
     add_sources,
@@ -86,6 +88,27 @@ class Catalog:
         except SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or error
             raise StorageError(f"the catalog could not be used: {cause}") from error
+
+    def rewrite_files(self) -> bool:
+        """Leave nothing of deleted rows in the database's files; False if readers kept it from that."""
+        try:
+            return rewrite_files(self._engine)
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StorageError(f"the catalog's files could not be written anew: {cause}") from error
+
+    def erased_marks(self, marks: Sequence[str]) -> set[str]:
+        """Which of these stand for something that was erased and must not come again."""
+        with self.session() as session:
+            if session.scalar(select(ErasedMark.mark).limit(1)) is None:
+                return set()
+            return {
+                mark
+                for first in range(0, len(marks), BATCH)
+                for mark in session.scalars(
+                    select(ErasedMark.mark).where(ErasedMark.mark.in_(marks[first : first + BATCH]))
+                )
+            }
 
     def _migrate(self) -> None:
         config = Config()
@@ -307,7 +330,7 @@ class Catalog:
             row = session.scalar(select(SeriesRow).where(SeriesRow.uid == new.series.uid))
             old = session.scalar(select(Pack.id).where(Pack.key == grown_from))
             if row is None or old is None:
-                raise NotFoundError("the series that should grow is not in the catalog")
+                raise ConcurrentWriteError("the series that should grow was erased at the same time")
             pack = find_or_add_pack(session, new, row.study.collection_id)
             session.flush()
             # One statement, so that of two writers only one finds the pack that it grew from.

@@ -38,6 +38,8 @@ def open_engine(url: str) -> Engine:
             cursor.execute("PRAGMA synchronous=FULL")
             cursor.execute("PRAGMA foreign_keys=ON")
             cursor.execute("PRAGMA busy_timeout=30000")
+            # What is deleted is overwritten, so that it is not left in the file.
+            cursor.execute("PRAGMA secure_delete=ON")
             cursor.close()
 
     return engine

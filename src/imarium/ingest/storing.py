@@ -8,11 +8,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
 
-from imarium.access import pseudonym
+from imarium.access import erased_mark, pseudonym
 from imarium.catalog import Catalog, NewSeries, PackRecord, SeriesRecord
 from imarium.codec import decompositions_for, encode_frames, lanes_text
 from imarium.codec.frames import EncodedFrame
-from imarium.errors import ConcurrentWriteError, ImariumError, LimitExceededError, StorageError
+from imarium.errors import (
+    ConcurrentWriteError,
+    ImariumError,
+    LimitExceededError,
+    RefusedFileError,
+    StorageError,
+)
 from imarium.formats import dicom
 from imarium.formats.base import Reader
 from imarium.ingest.open_pack import Member
@@ -59,6 +65,7 @@ class Storing:
             raise LimitExceededError(
                 f"a frame of {frame_bytes} bytes is beyond the limit of {self._settings.limits.frame_bytes}"
             )
+        self._check_welcome(source, run)
         if run.open.holds_series(source.series.uid):
             self.commit(run)
         stacks = [open_stack(record, self._store) for record in self._catalog.stacks(source.series.uid)]
@@ -69,6 +76,16 @@ class Storing:
                 return self._grow(growth, source.series.uid, run)
             case Series() as series:
                 return self._add(source, series, reader, run)
+
+    def _check_welcome(self, source: SourceSeries, run: Run) -> None:
+        """Raises RefusedFileError for what was erased and must not come again."""
+        named = [("series", source.series.uid)]
+        named += [("instance", file.instance_uid) for file in source.files if file.instance_uid]
+        named += [("file", run.digests[file.path]) for file in source.files if file.path in run.digests]
+        if self._catalog.erased_marks([erased_mark(self._secret, *item) for item in named]):
+            raise RefusedFileError(
+                "this image was erased here, and must not come again; `imarium erase --lift` allows it"
+            )
 
     def _known(self, source: SourceSeries, record: SeriesRecord, run: Run) -> list[Outcome]:
         with self._turn:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -113,6 +113,40 @@ class ObjectStore:
                     yield str(meta["path"])
         except (BaseError, OSError) as error:
             raise self._translated(error) from error
+
+    def changed(self, prefix: str = "") -> Iterator[tuple[str, datetime]]:
+        """Keys of all complete objects under a prefix, with the time of their last change."""
+        try:
+            for batch in obstore.list(self._backend, prefix=prefix or None):
+                for meta in batch:
+                    yield str(meta["path"]), meta["last_modified"]
+        except (BaseError, OSError) as error:
+            raise self._translated(error) from error
+
+    def delete(self, key: str) -> None:
+        """Remove an object for good, as far as the backend goes; nothing happens if there is none."""
+        try:
+            if self._folder is None:
+                obstore.delete(self._backend, key)
+                return
+            path = self._folder / key
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                _sync_folders(path.parent)
+        except FileNotFoundError:
+            pass
+        except (BaseError, OSError) as error:
+            if not isinstance(self._translated(error), NotFoundError):
+                raise StorageError(f"the object could not be removed: {_reason(error)}") from error
+
+    def half_written(self) -> Iterator[tuple[Path, datetime]]:
+        """Files of a local backend that are no objects: what a writer left that was ended."""
+        if self._folder is None:
+            return
+        whole = {self._folder / key for key in self.keys()}
+        for path in self._folder.rglob("*"):
+            if path.is_file() and path not in whole:
+                yield path, datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
     @staticmethod
     def _translated(error: Exception) -> StorageError | NotFoundError:

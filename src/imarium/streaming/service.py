@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Numbers
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +14,14 @@ from blake3 import blake3
 
 from imarium.catalog import Catalog, PackRecord, SeriesRecord
 from imarium.codec import resample
-from imarium.errors import ImariumError, IntegrityError, InvalidRequestError, StorageError
+from imarium.errors import (
+    GoneError,
+    ImariumError,
+    IntegrityError,
+    InvalidRequestError,
+    NotFoundError,
+    StorageError,
+)
 from imarium.formats import EVEN, EXPORTS, Writer, evened, writer_for
 from imarium.formats.delivery import download_name
 from imarium.model import Rendition, Volume
@@ -28,6 +36,7 @@ from imarium.streaming.levels import LevelDetail
 _INDEXES_HELD = 256
 _DIRECTORIES_HELD = 8
 _PACKS_HELD = 4096
+_ENDS_HELD = 512
 _VERIFIED_AT_ONCE = 8 << 20
 
 P = ParamSpec("P")
@@ -49,8 +58,15 @@ class Streaming:
         self._settings, self._catalog, self._store = settings, catalog, store
         self._index = lru_cache(_INDEXES_HELD)(self._read_index)
         self._pack = lru_cache(_PACKS_HELD)(catalog.get_pack)
+        self._directories = lru_cache(_ENDS_HELD)(self._ends)
 
     # --- looking up ---------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Drop what is held in memory, after something was erased."""
+        self._index.cache_clear()
+        self._pack.cache_clear()
+        self._directories.cache_clear()
 
     def index_bytes(self, record: SeriesRecord) -> bytes:
         """The index of a series exactly as it lies in its pack."""
@@ -76,12 +92,47 @@ class Streaming:
         return self._pack(key)
 
     def read_pack(self, key: str, start: int, stop: int) -> bytes:
-        """Bytes of a pack as they are."""
-        return self._store.read(key, start, stop)
+        """Bytes of a pack as they are. Raises GoneError if it was erased, NotFoundError if it is lost."""
+        try:
+            return self._store.read(key, start, stop)
+        except NotFoundError:
+            self.check_known(key)
+            raise
+
+    def check_known(self, key: str) -> None:
+        """Raises GoneError if the catalog no longer knows a pack, which another process may have erased."""
+        try:
+            self._catalog.get_pack(key)
+        except NotFoundError as error:
+            self.forget()
+            raise GoneError("what was asked for was erased, or moved; ask for the series again") from error
+
+    def series_in(self, pack: PackRecord, spans: Sequence[Span] | None) -> list[str]:
+        """UIDs of the series that these ranges of a pack touch; None: of all. Nothing for what is damaged."""
+        try:
+            ends, uids = self._directories(pack)
+        except ImariumError:
+            return []
+        if spans is None:
+            return list(uids)
+        touched: dict[str, None] = {}
+        for start, stop in spans:
+            first, last = bisect_right(ends, start), bisect_left(ends, stop)
+            touched |= dict.fromkeys(uids[first : last + 1])
+        return list(touched)
+
+    def _ends(self, pack: PackRecord) -> tuple[list[int], list[str]]:
+        """Where series end in a pack, and their UIDs: one begins where the one before it ends."""
+        entries = sorted(read_directory(self._store.fetch(pack.key), pack.size), key=lambda item: item.index)
+        return [entry.index[1] for entry in entries], [entry.uid for entry in entries]
 
     def open_pack(self, key: str) -> BinaryIO | None:
-        """The file of a pack; None where the store keeps no files. Raises NotFoundError."""
-        return self._store.open(key)
+        """The file of a pack; None where the store keeps no files. Raises as `read_pack`."""
+        try:
+            return self._store.open(key)
+        except NotFoundError:
+            self.check_known(key)
+            raise
 
     # --- pixels -------------------------------------------------------------------------------------
 

@@ -56,3 +56,13 @@ class StoreConformance:
             store.read_many("packs/no/thing.imp", [(0, 1), (5, 10)])
         with pytest.raises(NotFoundError):
             store.size("packs/no/thing.imp")
+
+    def test_what_is_deleted_is_gone(self, store: ObjectStore, tmp_path: Path) -> None:
+        """Once and again; others stay."""
+        for name in ("1", "2"):
+            self._put(store, tmp_path, f"packs/ab/{name}.imp", b"content")
+        for key in ("packs/ab/1.imp", "packs/ab/1.imp", "packs/no/thing.imp"):
+            store.delete(key)
+        assert [key for key, _ in store.changed("packs")] == ["packs/ab/2.imp"]
+        with pytest.raises(NotFoundError):
+            store.size("packs/ab/1.imp")

@@ -108,6 +108,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Audit
+         * @description A page of records, the newest first. An object's are those of its parts too.
+         */
+        get: operations["audit_api_v1_audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export
+         * @description Records in the order of the chain: JSON lines, CSV, or DICOM audit messages, one XML a line.
+         */
+        get: operations["export_api_v1_audit_export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Verify
+         * @description Check every record against its hash, its seal and the one before it.
+         */
+        get: operations["verify_api_v1_audit_verify_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/collections": {
         parameters: {
             query?: never;
@@ -123,6 +183,26 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/collections/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Erase Collection
+         * @description Erase a collection with everything in it.
+         */
+        delete: operations["erase_collection_api_v1_collections__name__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -818,7 +898,11 @@ export interface paths {
         get: operations["series_detail_api_v1_series__uid__get"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Erase Series
+         * @description Erase a series; its study and subject go too if nothing else is theirs.
+         */
+        delete: operations["erase_series_api_v1_series__uid__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1030,6 +1114,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/studies/{uid}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Erase Study
+         * @description Erase a study in all collections.
+         */
+        delete: operations["erase_study_api_v1_studies__uid__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/studies/{uid}/reports": {
         parameters: {
             query?: never;
@@ -1088,7 +1192,11 @@ export interface paths {
         get: operations["subject_api_v1_subjects__pseudonym__get"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Erase Subject
+         * @description Erase all that is of a subject, in all collections.
+         */
+        delete: operations["erase_subject_api_v1_subjects__pseudonym__delete"];
         options?: never;
         head?: never;
         /**
@@ -1311,6 +1419,12 @@ export interface components {
             items: components["schemas"]["AccountItem"][];
         };
         /**
+         * Action
+         * @description What was done. `description` says when it is recorded.
+         * @enum {string}
+         */
+        Action: "server-started" | "server-stopped" | "login" | "logout" | "password-reset" | "account-created" | "account-changed" | "account-removed" | "token-created" | "token-revoked" | "role-changed" | "agreement-changed" | "agreement-accepted" | "access-requested" | "access-decided" | "query" | "viewed" | "exported" | "listed-for-download" | "ingested" | "stored" | "labelled" | "collection-changed" | "version-frozen" | "transfer-begun" | "transferred" | "deidentified" | "reidentified" | "quarantine-decided" | "policy-changed" | "verified" | "catalog-rebuilt" | "erasure-planned" | "erased" | "erasure-lifted" | "audit-read" | "audit-verified" | "audit-renewed" | "audit-lost";
+        /**
          * AgreementAnswer
          * @description The version of an agreement that counts.
          */
@@ -1369,6 +1483,105 @@ export interface components {
         AttributeList: {
             /** Items */
             items: components["schemas"]["AttributeItem"][];
+        };
+        /**
+         * AuditItem
+         * @description A record of the audit.
+         */
+        AuditItem: {
+            /** Action */
+            action: string;
+            /**
+             * Actor
+             * @description Name of an account, or os:NAME on the command line; empty: nobody.
+             */
+            actor: string;
+            /** Details */
+            details: {
+                [key: string]: unknown;
+            };
+            /** Hash */
+            hash: string;
+            /**
+             * Object
+             * @description The identifier; null where there is none or it was erased.
+             */
+            object: string | null;
+            /**
+             * Object Key
+             * @description A keyed hash, which stays when the object is erased.
+             */
+            object_key: string;
+            /** Object Kind */
+            object_kind: string;
+            /**
+             * Origin
+             * @description Address, or `local` for the command line.
+             */
+            origin: string;
+            /**
+             * Outcome
+             * @description success, refused, failed or error.
+             */
+            outcome: string;
+            /** Sequence */
+            sequence: number;
+            /** Study */
+            study: string | null;
+            /** Subject */
+            subject: string | null;
+            /**
+             * Time
+             * @description UTC
+             */
+            time: string;
+        };
+        /**
+         * AuditPage
+         * @description Records, the newest first.
+         */
+        AuditPage: {
+            /** Items */
+            items: components["schemas"]["AuditItem"][];
+            /**
+             * Next
+             * @description `before` of the next page; null at the end.
+             */
+            next: number | null;
+        };
+        /**
+         * AuditProblem
+         * @description Something that is wrong with the chain.
+         */
+        AuditProblem: {
+            /** Message */
+            message: string;
+            /**
+             * Sequence
+             * @description Number of the record; null: the checkpoint.
+             */
+            sequence: number | null;
+        };
+        /**
+         * AuditVerified
+         * @description What a check of the whole chain found.
+         */
+        AuditVerified: {
+            /**
+             * Count
+             * @description Of all problems; at most 1000 are listed.
+             */
+            count: number;
+            /** Hash */
+            hash: string;
+            /** Last */
+            last: number;
+            /** Problems */
+            problems: components["schemas"]["AuditProblem"][];
+            /** Records */
+            records: number;
+            /** Sound */
+            sound: boolean;
         };
         /**
          * CollectionItem
@@ -1483,6 +1696,26 @@ export interface components {
              * @default
              */
             reason: string;
+        };
+        /**
+         * ErasureAnswer
+         * @description What an erasure would remove, or the certificate of what it removed.
+         */
+        ErasureAnswer: {
+            /**
+             * Certificate
+             * @description Keep it: `imarium erase --check` looks again.
+             */
+            certificate: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Plan
+             * @description With dry_run: counts.
+             */
+            plan: {
+                [key: string]: number | string;
+            } | null;
         };
         /**
          * ErrorAnswer
@@ -1809,11 +2042,23 @@ export interface components {
             tier: components["schemas"]["Tier"];
         };
         /**
+         * ObjectKind
+         * @description What an object is.
+         * @enum {string}
+         */
+        ObjectKind: "" | "series" | "study" | "subject" | "collection" | "user" | "policy" | "request";
+        /**
          * Order
          * @description How found series are sorted; among equals those that came last are first.
          * @enum {string}
          */
         Order: "newest" | "oldest" | "date" | "age" | "size" | "relevance";
+        /**
+         * Outcome
+         * @description How it ended.
+         * @enum {string}
+         */
+        Outcome: "success" | "refused" | "failed" | "error";
         /**
          * PackItem
          * @description Where the codestreams lie.
@@ -2665,6 +2910,118 @@ export interface operations {
             };
         };
     };
+    audit_api_v1_audit_get: {
+        parameters: {
+            query?: {
+                actor?: string | null;
+                action?: components["schemas"]["Action"] | null;
+                outcome?: components["schemas"]["Outcome"] | null;
+                object_kind?: components["schemas"]["ObjectKind"] | null;
+                /** @description An identifier; needs object_kind. */
+                object?: string | null;
+                object_key?: string | null;
+                /** @description UTC, or a date */
+                since?: string | null;
+                /** @description UTC, or a date */
+                until?: string | null;
+                before?: number | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPage"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    export_api_v1_audit_export_get: {
+        parameters: {
+            query: {
+                format: "json" | "csv" | "dicom";
+                actor?: string | null;
+                action?: components["schemas"]["Action"] | null;
+                outcome?: components["schemas"]["Outcome"] | null;
+                object_kind?: components["schemas"]["ObjectKind"] | null;
+                /** @description An identifier; needs object_kind. */
+                object?: string | null;
+                object_key?: string | null;
+                /** @description UTC, or a date */
+                since?: string | null;
+                /** @description UTC, or a date */
+                until?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    verify_api_v1_audit_verify_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditVerified"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     collections_api_v1_collections_get: {
         parameters: {
             query?: never;
@@ -2681,6 +3038,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CollectionList"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    erase_collection_api_v1_collections__name__delete: {
+        parameters: {
+            query?: {
+                /** @description Only say what would go. */
+                dry_run?: boolean;
+                /** @description Refuse the same images when they come once more. */
+                refuse_again?: boolean;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureAnswer"];
                 };
             };
             /** @description Client Error */
@@ -4140,6 +4533,42 @@ export interface operations {
             };
         };
     };
+    erase_series_api_v1_series__uid__delete: {
+        parameters: {
+            query?: {
+                /** @description Only say what would go. */
+                dry_run?: boolean;
+                /** @description Refuse the same images when they come once more. */
+                refuse_again?: boolean;
+            };
+            header?: never;
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     cine_api_v1_series__uid__cine_get: {
         parameters: {
             query?: {
@@ -4524,6 +4953,42 @@ export interface operations {
             };
         };
     };
+    erase_study_api_v1_studies__uid__delete: {
+        parameters: {
+            query?: {
+                /** @description Only say what would go. */
+                dry_run?: boolean;
+                /** @description Refuse the same images when they come once more. */
+                refuse_again?: boolean;
+            };
+            header?: never;
+            path: {
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     list_reports_api_v1_studies__uid__reports_get: {
         parameters: {
             query: {
@@ -4650,6 +5115,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SubjectAnswer"];
+                };
+            };
+            /** @description Client Error */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    erase_subject_api_v1_subjects__pseudonym__delete: {
+        parameters: {
+            query?: {
+                /** @description Only say what would go. */
+                dry_run?: boolean;
+                /** @description Refuse the same images when they come once more. */
+                refuse_again?: boolean;
+            };
+            header?: never;
+            path: {
+                pseudonym: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureAnswer"];
                 };
             };
             /** @description Client Error */

@@ -2,7 +2,13 @@
 
 from alembic import context
 
-from imarium.catalog import people, quarantine_tables, search_tables  # noqa: F401 - so that all are known
+from imarium.catalog import (  # noqa: F401 - so that all are known
+    audit_tables,
+    erasure_tables,
+    people,
+    quarantine_tables,
+    search_tables,
+)
 from imarium.catalog.tables import Base
 
 connection = context.config.attributes["connection"]

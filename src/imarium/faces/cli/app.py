@@ -15,13 +15,16 @@ from rich.text import Text
 from imarium import samples as sample_data
 from imarium.access.accounts import ADMINISTRATOR
 from imarium.archive import Archive
+from imarium.audit import Action, ObjectKind
 from imarium.client import Client
 from imarium.codec import Tier
 from imarium.errors import ImariumError, InvalidRequestError, NotFoundError
+from imarium.faces.cli.audits import audits
 from imarium.faces.cli.backends import ExportRequest, save_token
 from imarium.faces.cli.catalogs import catalog
 from imarium.faces.cli.deid import deid
 from imarium.faces.cli.downloads import download
+from imarium.faces.cli.erasing import erase
 from imarium.faces.cli.export_hf import export_hf
 from imarium.faces.cli.labels import label
 from imarium.faces.cli.manifests import manifest
@@ -37,6 +40,7 @@ from imarium.faces.cli.output import (
     warn,
 )
 from imarium.faces.cli.packs import packs
+from imarium.faces.cli.recording import record
 from imarium.faces.cli.reports import report
 from imarium.faces.cli.saved import saved
 from imarium.faces.cli.search import search
@@ -55,11 +59,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(packs, name="pack")
+app.add_typer(audits, name="audit")
 app.add_typer(saved, name="saved")
 app.add_typer(deid, name="deid")
 app.add_typer(catalog, name="catalog")
 app.command()(manifest)
 app.command()(download)
+app.command()(erase)
 app.command("export-hf")(export_hf)
 app.command()(label)
 app.command()(report)
@@ -294,6 +300,7 @@ def samples(home: Home = None, as_json: AsJson = False) -> None:
             return
         with ingest_progress(as_json) as observer:
             summary = sample_data.take_in(archive, (lambda _: None) if as_json else console.print, observer)
+        record(archive, Action.INGESTED, details={"taken": summary.files[Status.TAKEN]})
     finally:
         archive.close()
     if as_json:
@@ -366,8 +373,11 @@ def reset_password(
 ) -> None:
     """Give a user a new generated password and end all of their logins."""
     archive = Archive(settings_of(home))
-    password = archive.accounts.reset_password(username)
-    archive.close()
+    try:
+        password = archive.accounts.reset_password(username)
+        record(archive, Action.PASSWORD_RESET, ObjectKind.USER, username)
+    finally:
+        archive.close()
     if as_json:
         emit({"username": username, "password": password})
     else:

@@ -360,16 +360,3 @@ def save_token(url: str, token: str) -> Path:
     except OSError as error:
         raise StorageError(f"the token cannot be kept: {error.strerror}") from error
     return path
-
-
-@contextmanager
-def opened(archive: Archive | None, url: str | None) -> Iterator[Backend]:
-    """The backend of a command: the server if there is an address, else the archive."""
-    if url is not None:
-        with Client(url, saved_token(url)) as client:
-            yield RemoteBackend(client)
-    elif archive is not None:
-        try:
-            yield LocalBackend(archive)
-        finally:
-            archive.close()

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from imarium.archive import Archive
+from imarium.audit import Action, ObjectKind
 from imarium.faces.cli.options import AsJson, Home, settings_of
 from imarium.faces.cli.output import emit, say, warn
+from imarium.faces.cli.recording import record
 
 catalog = typer.Typer(help="Look after the catalog of a home folder.", no_args_is_help=True)
 
@@ -43,7 +45,10 @@ def rebuild(
                 warn(f"failed {outcome.uid or 'a pack'}: {outcome.error}")
             elif outcome.error:
                 emit({"series": outcome.uid, "error": outcome.error})
+            if outcome.recovered and outcome.uid and not outcome.error:
+                record(archive, Action.STORED, ObjectKind.SERIES, outcome.uid)
     finally:
+        record(archive, Action.CATALOG_REBUILT, details=counts)
         archive.close()
     if as_json:
         emit(counts)

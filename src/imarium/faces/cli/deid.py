@@ -16,6 +16,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from imarium.archive import Archive
+from imarium.audit import Action, ObjectKind
 from imarium.deid.keys import KEY_BYTES, make_key, read_key, subkeys
 from imarium.deid.linking import LinkingTable
 from imarium.deid.pipeline import Outcome, Status, Work, run
@@ -27,6 +28,7 @@ from imarium.deid.text_in_pixels import TextInPixels
 from imarium.errors import InvalidRequestError, NotFoundError
 from imarium.faces.cli.options import AsJson, Home, settings_of
 from imarium.faces.cli.output import console, emit, files_progress, say, shown, warn
+from imarium.faces.cli.recording import record, recorded
 from imarium.formats import Refusal
 from imarium.formats._shared import replacing
 from imarium.ingest.scan import scan
@@ -193,8 +195,11 @@ def demand_command(
     as_json: AsJson = False,
 ) -> None:
     """Have a collection take in nothing that did not pass a policy."""
-    with _archive(home) as archive:
-        digest = archive.gate.demand(collection, text_of(policy), getpass.getuser())
+    with (
+        _archive(home) as archive,
+        recorded(archive, Action.POLICY_CHANGED, ObjectKind.COLLECTION, collection) as details,
+    ):
+        digest = details["policy"] = archive.gate.demand(collection, text_of(policy), getpass.getuser())
     if as_json:
         emit({"collection": collection, "policy": load(policy).name, "digest": digest})
     else:
@@ -230,9 +235,12 @@ def release_command(
 ) -> None:
     """Have a file pass the gate again and take it in. Exit status 1 if it stays in the quarantine."""
     stayed = False
-    with _archive(home) as archive:
+    with _archive(home) as archive, recorded(archive, Action.QUARANTINE_DECIDED) as details:
+        details |= {"number": number, "decision": "release"}
         for outcome in archive.ingest.release(number, getpass.getuser()):
             stayed |= outcome.series is None
+            if outcome.series is not None:
+                record(archive, Action.STORED, ObjectKind.SERIES, outcome.series)
             if as_json:
                 emit({"number": number, "status": outcome.status, "reason": outcome.reason})
             else:
@@ -248,7 +256,8 @@ def discard_command(
     as_json: AsJson = False,
 ) -> None:
     """Remove a file from the quarantine for good."""
-    with _archive(home) as archive:
+    with _archive(home) as archive, recorded(archive, Action.QUARANTINE_DECIDED) as details:
+        details |= {"number": number, "decision": "discard"}
         archive.gate.discard(number, getpass.getuser())
     if as_json:
         emit({"number": number, "status": "discarded"})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,11 @@ import typer
 
 from imarium import settings
 from imarium.archive import Archive
+from imarium.client import Client
 from imarium.errors import InvalidRequestError
-from imarium.faces.cli.backends import Backend, opened
+from imarium.faces.cli.backends import Backend, RemoteBackend, saved_token
 from imarium.faces.cli.paths import default_home
+from imarium.faces.cli.recording import RecordedBackend
 
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of all state; else IMARIUM_HOME, else the platform's.")
@@ -30,7 +33,20 @@ def acting_on(home: Path | None, server: str | None) -> AbstractContextManager[B
         raise InvalidRequestError("--home and --server exclude each other")
     if home is None:
         server = server or os.environ.get("IMARIUM_SERVER")
-    return opened(None if server else Archive(settings_of(home)), server or None)
+    return _opened(None if server else Archive(settings_of(home)), server or None)
+
+
+@contextmanager
+def _opened(archive: Archive | None, url: str | None) -> Iterator[Backend]:
+    """The backend of a command: the server if there is an address, else the archive."""
+    if url is not None:
+        with Client(url, saved_token(url)) as client:
+            yield RemoteBackend(client)
+    elif archive is not None:
+        try:
+            yield RecordedBackend(archive)
+        finally:
+            archive.close()
 
 
 def settings_of(home: Path | None) -> settings.Settings:

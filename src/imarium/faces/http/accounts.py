@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Response
 
-from imarium.access import Action
 from imarium.access.accounts import Standing
+from imarium.audit import ObjectKind
 from imarium.errors import InvalidRequestError
-from imarium.faces.http.callers import ActorDep, ArchiveDep
+from imarium.faces.http.auditing import NotedDep
+from imarium.faces.http.callers import ArchiveDep, administrator
 from imarium.faces.http.people_schemas import (
     AccountChange,
     AccountItem,
@@ -15,12 +16,6 @@ from imarium.faces.http.people_schemas import (
     GeneratedPassword,
     NewAccount,
 )
-
-
-def administrator(archive: ArchiveDep, actor: ActorDep) -> None:
-    """Raises PermissionDeniedError for anybody else."""
-    archive.permissions.require(actor, Action.ADMINISTER)
-
 
 router = APIRouter(tags=["accounts"], dependencies=[Depends(administrator)])
 
@@ -32,8 +27,9 @@ def accounts(archive: ArchiveDep) -> AccountList:
 
 
 @router.post("/accounts", status_code=201)
-def add_account(archive: ArchiveDep, wanted: NewAccount) -> GeneratedPassword:
+def add_account(archive: ArchiveDep, told: NotedDep, wanted: NewAccount) -> GeneratedPassword:
     """Make an account that can be used at once."""
+    told.about(ObjectKind.USER, wanted.name)
     password = archive.accounts.add(
         wanted.name,
         password=wanted.password,
@@ -44,8 +40,13 @@ def add_account(archive: ArchiveDep, wanted: NewAccount) -> GeneratedPassword:
 
 
 @router.patch("/accounts/{name}")
-def change_account(archive: ArchiveDep, name: str, change: AccountChange) -> AccountItem:
+def change_account(archive: ArchiveDep, told: NotedDep, name: str, change: AccountChange) -> AccountItem:
     """Approve or disable an account, or change what is known of it. Disabling ends its logins and tokens."""
+    told.about(ObjectKind.USER, name)
+    if change.standing is not None:
+        told.details["standing"] = change.standing.value
+    if change.is_administrator is not None:
+        told.details["administrator"] = change.is_administrator
     match change.standing:
         case Standing.APPROVED:
             archive.accounts.approve(name)
@@ -61,13 +62,15 @@ def change_account(archive: ArchiveDep, name: str, change: AccountChange) -> Acc
 
 
 @router.post("/accounts/{name}/password")
-def reset_password(archive: ArchiveDep, name: str) -> GeneratedPassword:
+def reset_password(archive: ArchiveDep, told: NotedDep, name: str) -> GeneratedPassword:
     """Give an account a new generated password and end its logins and tokens."""
+    told.about(ObjectKind.USER, name)
     return GeneratedPassword(name=name, password=archive.accounts.reset_password(name))
 
 
 @router.delete("/accounts/{name}/sessions", status_code=204, response_class=Response)
-def end_sessions(archive: ArchiveDep, name: str) -> Response:
+def end_sessions(archive: ArchiveDep, told: NotedDep, name: str) -> Response:
     """End all logins and tokens of an account."""
+    told.about(ObjectKind.USER, name)
     archive.accounts.end_sessions(name)
     return Response(status_code=204)

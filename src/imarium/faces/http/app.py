@@ -12,10 +12,13 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from imarium.archive import Archive
+from imarium.audit import Action
 from imarium.errors import NotFoundError
 from imarium.faces.http import (
     accounts,
+    audits,
     browse,
+    erasures,
     errors,
     exports,
     labels,
@@ -30,6 +33,7 @@ from imarium.faces.http import (
     sessions,
     uploads,
 )
+from imarium.faces.http.auditing import Auditing
 from imarium.faces.http.callers import PREFIX, gate
 from imarium.faces.http.guard import Guard
 from imarium.faces.http.schemas import ErrorAnswer
@@ -55,8 +59,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if archive is not None:
+            archive.audit.record(Action.SERVER_STARTED, details={"version": VERSION})
         yield
         if archive is not None:
+            archive.audit.record(Action.SERVER_STOPPED)
             archive.close()
 
     app = FastAPI(
@@ -89,6 +96,8 @@ def create_app(
         accounts,
         people,
         uploads,
+        audits,
+        erasures,
     ):
         api.include_router(module.router)
 
@@ -99,6 +108,7 @@ def create_app(
     app.include_router(api)
     _serve_page(app)
 
+    app.add_middleware(Auditing, archive=archive)
     app.add_middleware(Guard, names=names)
     return app
 

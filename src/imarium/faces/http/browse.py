@@ -6,6 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from imarium.audit import ObjectKind
+from imarium.faces.http.auditing import NotedDep
 from imarium.faces.http.callers import ArchiveDep
 from imarium.faces.http.context import LARGEST, SeriesDep, WithinDep
 from imarium.faces.http.schemas import (
@@ -50,11 +52,14 @@ def collections(archive: ArchiveDep, within: WithinDep) -> CollectionList:
 def studies(
     archive: ArchiveDep,
     within: WithinDep,
+    told: NotedDep,
     collection: str | None = None,
     offset: Offset = 0,
     limit: Limit = 100,
 ) -> StudyList:
     """A page of studies."""
+    if collection is not None:
+        told.about(ObjectKind.COLLECTION, collection)
     records, total = archive.catalog.studies(collection, offset, limit, within)
     return StudyList(items=[StudyItem.of(record) for record in records], total=total)
 
@@ -63,12 +68,17 @@ def studies(
 def series(
     archive: ArchiveDep,
     within: WithinDep,
+    told: NotedDep,
     collection: str | None = None,
     study: str | None = None,
     offset: Offset = 0,
     limit: Limit = 100,
 ) -> SeriesList:
     """A page of series in the order in which they came."""
+    if study is not None:
+        told.about(ObjectKind.STUDY, study)
+    elif collection is not None:
+        told.about(ObjectKind.COLLECTION, collection)
     records, total = archive.catalog.series(
         collection=collection, study=study, offset=offset, limit=limit, within=within
     )

@@ -9,10 +9,11 @@ from fastapi import Depends, Request, Response
 from fastapi import Path as PathParameter
 from starlette.concurrency import run_in_threadpool
 
-from imarium.access import NOBODY, Actor, Login, Scope
+from imarium.access import NOBODY, Action, Actor, Login, Scope
 from imarium.access.permissions import AT_THE_MACHINE
 from imarium.archive import Archive
 from imarium.errors import AuthenticationError, PermissionDeniedError
+from imarium.faces.http.auditing import NotedDep
 
 PREFIX = "/api/v1"
 
@@ -88,11 +89,17 @@ def cookie_token(request: Request) -> str | None:
     return request.cookies.get(cookie_name(request))
 
 
-async def caller(request: Request, archive: ArchiveDep) -> Actor:
+async def caller(request: Request, archive: ArchiveDep, told: NotedDep) -> Actor:
     """Whoever is asking; nobody without a login. Raises AuthenticationError for a token that has ended.
 
     A browser's cookie counts for what changes something only if the page itself sent the request.
     """
+    actor = await _caller(request, archive)
+    told.actor = actor.name
+    return actor
+
+
+async def _caller(request: Request, archive: Archive) -> Actor:
     token = bearer_token(request)
     if token is not None:
         return await run_in_threadpool(archive.accounts.authenticate, token)
@@ -156,6 +163,11 @@ async def person(actor: CallerDep) -> Actor:
 
 
 ActorDep = Annotated[Actor, Depends(person)]
+
+
+def administrator(archive: ArchiveDep, actor: ActorDep) -> None:
+    """Raises PermissionDeniedError for anybody else."""
+    archive.permissions.require(actor, Action.ADMINISTER)
 
 
 Number = Annotated[int, PathParameter(ge=0, lt=1 << 31)]

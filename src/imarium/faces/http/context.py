@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from imarium.access import Action, Actor
 from imarium.archive import Archive
+from imarium.audit import ObjectKind
 from imarium.catalog import SeriesRecord
-from imarium.errors import AuthenticationError, IntegrityError, NotFoundError
+from imarium.errors import AuthenticationError, GoneError, IntegrityError, NotFoundError
+from imarium.faces.http.auditing import Noted, NotedDep
 from imarium.faces.http.callers import NEEDED, ArchiveDep, CallerDep
 
 LARGEST = 1 << 31
@@ -22,13 +25,16 @@ BINARY: dict[int | str, dict[str, object]] = {200: {"content": {OCTETS: {}}}}
 """How OpenAPI is told of plain bytes."""
 
 
-def series_for(archive: Archive, actor: Actor, uid: str, action: Action) -> Iterator[SeriesRecord]:
+def series_for(
+    archive: Archive, actor: Actor, told: Noted, uid: str, action: Action
+) -> Iterator[SeriesRecord]:
     """A series in whose collection the actor may do that. One that the actor must not learn of is answered
-    like one that is not there."""
+    like one that is not there. Raises GoneError if it was erased or moved meanwhile."""
     with hidden(actor, "no series has that UID; `imarium ls` lists them"):
         record = archive.catalog.get_series(uid)
         archive.permissions.check(actor, action, record.collection_id)
-    with found_in_store():
+    told.about(ObjectKind.SERIES, uid)
+    with found_in_store(partial(archive.streaming.check_known, record.pack.key)):
         yield record
 
 
@@ -49,22 +55,30 @@ _LOST = "what the catalog knows is missing in the store; `imarium verify` finds 
 
 
 @contextmanager
-def found_in_store() -> Iterator[None]:
-    """Around reading what the catalog knows: what the store lacks of it is damage, and no wrong address."""
+def found_in_store(check: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Around reading what the catalog knows: what the store lacks of it is damage, and no wrong address.
+
+    Raises GoneError if it was erased or moved meanwhile, which `check` finds out.
+    """
     try:
         yield
+    except GoneError:
+        raise
     except NotFoundError as error:
+        check()
         raise IntegrityError(_LOST) from error
 
 
-def known_series(archive: ArchiveDep, actor: CallerDep, uid: str) -> Iterator[SeriesRecord]:
+def known_series(archive: ArchiveDep, actor: CallerDep, told: NotedDep, uid: str) -> Iterator[SeriesRecord]:
     """A series of which the caller may know."""
-    yield from series_for(archive, actor, uid, Action.FIND)
+    yield from series_for(archive, actor, told, uid, Action.FIND)
 
 
-def readable_series(archive: ArchiveDep, actor: CallerDep, uid: str) -> Iterator[SeriesRecord]:
+def readable_series(
+    archive: ArchiveDep, actor: CallerDep, told: NotedDep, uid: str
+) -> Iterator[SeriesRecord]:
     """A series whose images the caller may read."""
-    yield from series_for(archive, actor, uid, Action.READ)
+    yield from series_for(archive, actor, told, uid, Action.READ)
 
 
 SeriesDep = Annotated[SeriesRecord, Depends(known_series)]

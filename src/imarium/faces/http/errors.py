@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from imarium.errors import (
     AuthenticationError,
+    GoneError,
     ImariumError,
     IntegrityError,
     InvalidRequestError,
@@ -32,6 +33,7 @@ STATUS: tuple[tuple[type[ImariumError], int], ...] = (
     (AuthenticationError, 401),
     (PermissionDeniedError, 403),
     (TooManyAttemptsError, 429),
+    (GoneError, 410),
     (NotFoundError, 404),
     (InvalidRequestError, 400),
     (RefusedFileError, 422),

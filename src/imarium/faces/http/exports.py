@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response, StreamingResponse
 
+from imarium.faces.http.auditing import NotedDep
 from imarium.faces.http.callers import ArchiveDep
 from imarium.faces.http.context import BINARY, LARGEST, OCTETS, ImagesDep, export_turn
 from imarium.streaming import parse_window
@@ -24,6 +25,7 @@ router = APIRouter(tags=["pixels"])
 def export(
     archive: ArchiveDep,
     record: ImagesDep,
+    told: NotedDep,
     format_name: Annotated[Literal["dicom", "nifti", "png", "npy", "ome-zarr"], Query(alias="format")],
     level: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
     size: str | None = None,
@@ -42,6 +44,7 @@ def export(
     What must be known of them is in the header Imarium-Notes, a JSON array of sentences; what shows only
     while a zip is made is in the zip's comment, in the same form.
     """
+    told.details |= {"format": format_name, "level": level or 0}
     download = archive.streaming.download(
         record.series.uid,
         format_name,

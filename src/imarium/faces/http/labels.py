@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from imarium.access import Action
+from imarium.faces.http.auditing import NotedDep
 from imarium.faces.http.callers import ActorDep, ArchiveDep
 from imarium.faces.http.context import SeriesDep
 from imarium.faces.http.schemas import LabelChanges, LabelledAnswer, LabelsAnswer
@@ -27,11 +28,14 @@ def replace_labels(
 
 
 @router.post("/labels")
-def change_labels(archive: ArchiveDep, actor: ActorDep, changes: LabelChanges) -> LabelledAnswer:
+def change_labels(
+    archive: ArchiveDep, actor: ActorDep, told: NotedDep, changes: LabelChanges
+) -> LabelledAnswer:
     """Set and remove labels of all series of selections."""
     counts = archive.catalog.label(
         [(item.selection.selection(), item.labels) for item in changes.items],
         within=archive.permissions.within(actor),
         labelled=archive.permissions.within(actor, Action.ANNOTATE),
     )
+    told.details["series"] = sum(counts)
     return LabelledAnswer(series=counts)

@@ -12,7 +12,9 @@ from fastapi.responses import Response, StreamingResponse
 
 from imarium.access import Action, Actor
 from imarium.archive import Archive
+from imarium.audit import ObjectKind
 from imarium.errors import StorageError
+from imarium.faces.http.auditing import Noted, NotedDep
 from imarium.faces.http.callers import ArchiveDep, CallerDep
 from imarium.faces.http.context import CALLER, LARGEST, export_turn
 from imarium.faces.http.schemas import SelectionBody
@@ -43,6 +45,7 @@ _OWN = ("format", "presign")
 def get_manifest(
     archive: ArchiveDep,
     actor: CallerDep,
+    told: NotedDep,
     request: Request,
     kind: Kind = "parquet",
     presign: Presign = None,
@@ -61,25 +64,27 @@ def get_manifest(
     Labels are asked for as `label.KEY=VALUE`; no key: all series. The ETag holds the digest of the content.
     """
     pairs = [(key, value) for key, value in request.query_params.multi_items() if key not in _OWN]
-    return _answer(archive, actor, Selection.of_pairs(pairs), kind, presign, if_none_match)
+    return _answer(archive, actor, told, Selection.of_pairs(pairs), kind, presign, if_none_match)
 
 
 @router.post("/manifest", response_class=Response, responses=_ANSWERS, dependencies=[Depends(export_turn)])
 def post_manifest(
     archive: ArchiveDep,
     actor: CallerDep,
+    told: NotedDep,
     body: SelectionBody,
     kind: Kind = "parquet",
     presign: Presign = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The same for a selection in the body, which may name many series."""
-    return _answer(archive, actor, body.selection(), kind, presign, if_none_match)
+    return _answer(archive, actor, told, body.selection(), kind, presign, if_none_match)
 
 
 def _answer(
     archive: Archive,
     actor: Actor,
+    told: Noted,
     selection: Selection,
     kind: str,
     presign: int | None,
@@ -94,6 +99,9 @@ def _answer(
             archive.manifests.draft(selection, presign, within=within) as draft,
             tempfile.TemporaryDirectory(prefix="manifest-", dir=archive.settings.scratch) as folder,
         ):
+            told.details["series"] = draft.series
+            if selection.collection is not None:
+                told.about(ObjectKind.COLLECTION, selection.collection)
             # A weak one: the same rows come with the time at which they were asked for.
             headers = {"ETag": f'W/"{draft.digest}"', "Cache-Control": "private, no-cache", "Vary": CALLER}
             if presign is None and if_none_match is not None and draft.digest in if_none_match:

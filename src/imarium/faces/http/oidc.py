@@ -10,7 +10,9 @@ from fastapi.responses import RedirectResponse
 
 from imarium.access.oidc import SignIn
 from imarium.archive import Archive
+from imarium.audit import ObjectKind
 from imarium.errors import AuthenticationError, NotFoundError
+from imarium.faces.http.auditing import NotedDep
 from imarium.faces.http.callers import PREFIX, ArchiveDep, set_cookie
 
 router = APIRouter(tags=["sessions"])
@@ -44,6 +46,7 @@ def oidc_login(archive: ArchiveDep, request: Request) -> Response:
 def oidc_callback(
     archive: ArchiveDep,
     request: Request,
+    told: NotedDep,
     state: Given = None,
     code: Given = None,
     iss: Given = None,
@@ -57,6 +60,8 @@ def oidc_callback(
     if error is not None or not code:
         raise AuthenticationError("the provider did not log you in; begin again")
     login = sign_in.finish(_redirect_uri(request), state, code, iss)
+    told.about(ObjectKind.USER, login.user)
+    told.actor = login.user
     response = RedirectResponse("/", 303)
     response.delete_cookie(_COOKIE, path=_CALLBACK)
     set_cookie(request, response, login)

@@ -12,6 +12,8 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from imarium.archive import Archive
+from imarium.audit import ObjectKind
+from imarium.faces.http.auditing import NotedDep
 from imarium.faces.http.callers import ArchiveDep, CallerDep
 from imarium.faces.http.context import (
     BINARY,
@@ -44,6 +46,7 @@ def pack(
     archive: ArchiveDep,
     actor: CallerDep,
     request: Request,
+    told: NotedDep,
     prefix: str,
     name: str,
     range_header: Annotated[str | None, Header(alias="Range")] = None,
@@ -71,6 +74,8 @@ def pack(
         spans = parse_ranges(range_header, record.size)
         if spans == []:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{record.size}"})
+    for uid in archive.streaming.series_in(record, spans):
+        told.about(ObjectKind.SERIES, uid)
     status = 200 if spans is None else 206
     if spans is not None and len(spans) > 1:
         parts = Multipart(spans, record.size, record.digest, OCTETS)

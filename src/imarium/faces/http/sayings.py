@@ -7,7 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query, Response
 
 from imarium.access import Action
+from imarium.audit import ObjectKind
 from imarium.errors import InvalidRequestError
+from imarium.faces.http.auditing import NotedDep
 from imarium.faces.http.callers import ActorDep, ArchiveDep, CallerDep
 from imarium.faces.http.context import LARGEST, SeriesDep
 from imarium.faces.http.search_schemas import (
@@ -28,8 +30,11 @@ InCollection = Annotated[str, Query(max_length=200, description="Where the study
 
 
 @router.get("/studies/{uid}/reports")
-def list_reports(archive: ArchiveDep, actor: CallerDep, uid: str, collection: InCollection) -> ReportList:
+def list_reports(
+    archive: ArchiveDep, actor: CallerDep, told: NotedDep, uid: str, collection: InCollection
+) -> ReportList:
     """The free-text reports of a study."""
+    told.about(ObjectKind.STUDY, uid)
     archive.permissions.check(actor, Action.READ, collection)
     records = archive.catalog.annotating.reports(collection, uid)
     return ReportList(items=[ReportItem.of(record) for record in records])
@@ -39,11 +44,13 @@ def list_reports(archive: ArchiveDep, actor: CallerDep, uid: str, collection: In
 def add_report(
     archive: ArchiveDep,
     actor: ActorDep,
+    told: NotedDep,
     uid: str,
     collection: InCollection,
     body: NewReport,
 ) -> ReportItem:
     """Add a report to a study; searches find its words."""
+    told.about(ObjectKind.STUDY, uid)
     archive.permissions.check(actor, Action.WRITE, collection)
     return ReportItem.of(archive.catalog.annotating.add_report(collection, uid, body.text, body.title))
 
@@ -52,11 +59,13 @@ def add_report(
 def remove_report(
     archive: ArchiveDep,
     actor: ActorDep,
+    told: NotedDep,
     uid: str,
     number: int,
     collection: InCollection,
 ) -> Response:
     """Remove a report of a study."""
+    told.about(ObjectKind.STUDY, uid)
     archive.permissions.check(actor, Action.WRITE, collection)
     if not 0 <= number < LARGEST:
         raise InvalidRequestError("no report has such a number")
@@ -65,8 +74,11 @@ def remove_report(
 
 
 @router.get("/subjects/{pseudonym}")
-def subject(archive: ArchiveDep, actor: CallerDep, pseudonym: str, collection: InCollection) -> SubjectAnswer:
+def subject(
+    archive: ArchiveDep, actor: CallerDep, told: NotedDep, pseudonym: str, collection: InCollection
+) -> SubjectAnswer:
     """The attributes of a subject."""
+    told.about(ObjectKind.SUBJECT, pseudonym)
     archive.permissions.check(actor, Action.FIND, collection)
     return SubjectAnswer.of(archive.catalog.annotating.subject(collection, pseudonym))
 
@@ -75,11 +87,13 @@ def subject(archive: ArchiveDep, actor: CallerDep, pseudonym: str, collection: I
 def describe_subject(
     archive: ArchiveDep,
     actor: ActorDep,
+    told: NotedDep,
     pseudonym: str,
     collection: InCollection,
     values: Annotated[dict[str, SubjectValueBody | None], Body()],
 ) -> SubjectAnswer:
     """Set attributes of a subject, and remove those that are null; others stay."""
+    told.about(ObjectKind.SUBJECT, pseudonym)
     archive.permissions.check(actor, Action.WRITE, collection)
     plain = {key: None if item is None else item.plain() for key, item in values.items()}
     archive.catalog.annotating.describe_subject(collection, pseudonym, plain)
@@ -93,7 +107,7 @@ def concepts(archive: ArchiveDep, record: SeriesDep) -> ConceptsAnswer:
 
 
 @router.post("/concepts")
-def change_concepts(archive: ArchiveDep, actor: ActorDep, body: ConceptChange) -> CountAnswer:
+def change_concepts(archive: ArchiveDep, actor: ActorDep, told: NotedDep, body: ConceptChange) -> CountAnswer:
     """Give codes to all series of a selection, and take others from them that people gave."""
     selection = chosen(body.selection)
     if not body.add and not body.remove:
@@ -109,4 +123,5 @@ def change_concepts(archive: ArchiveDep, actor: ActorDep, body: ConceptChange) -
     if body.add:
         added = [item.concept() for item in body.add]
         count = archive.catalog.annotating.add_concepts(selection, added, within=within, annotated=annotated)
+    told.details["series"] = count
     return CountAnswer(series=count)

@@ -72,7 +72,13 @@ def listening(
         open_reading = ipaddress.ip_address(address).is_loopback and not names
     app = create_app(archive, (*LOOPBACK, host, address, *names), open_reading=open_reading)
     config = uvicorn.Config(
-        app, http=ZeroCopyProtocol, log_config=None, access_log=False, timeout_graceful_shutdown=5
+        app,
+        http=ZeroCopyProtocol,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        proxy_headers=bool(archive.settings.trusted_proxies),
+        forwarded_allow_ips=list(archive.settings.trusted_proxies),
     )
     shown = f"[{address}]" if family == socket.AF_INET6 else address
     with listener:

@@ -6,6 +6,7 @@ never in an address or an answer: paths often hold names of patients (`incoming`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +18,14 @@ from starlette.concurrency import run_in_threadpool
 
 from imarium.access import Action, Actor
 from imarium.archive import Archive
+from imarium.audit import Action as Done
+from imarium.audit import ObjectKind
 from imarium.errors import LimitExceededError, PermissionDeniedError, StorageError
+from imarium.faces.http.auditing import NotedDep
 from imarium.faces.http.callers import ActorDep, ArchiveDep
 from imarium.faces.http.incoming import DEEPEST, LONGEST_PATH, Incoming, safe_path
 from imarium.faces.http.schemas import NewUpload, OutcomeLine, UploadAnswer, VerifyLine
+from imarium.ingest import Status
 from imarium.model import checked_labels
 
 router = APIRouter(tags=["ingest"])
@@ -85,11 +90,14 @@ async def send_file(
 
 
 @router.post("/uploads/{identifier}/ingest", response_class=StreamingResponse, responses=_LINES)
-def ingest(archive: ArchiveDep, actor: ActorDep, identifier: str) -> StreamingResponse:
+def ingest(archive: ArchiveDep, actor: ActorDep, told: NotedDep, identifier: str) -> StreamingResponse:
     """Take the uploaded files in; answers one JSON object a line and file, then forgets the upload."""
     upload = _found(archive, actor, identifier)
     within = archive.permissions.within(actor, Action.WRITE)
     places = upload.arrange()
+    told.about(ObjectKind.COLLECTION, upload.wishes.collection)
+    counts: Counter[str] = Counter()
+    stored: dict[str, None] = {}
 
     def lines() -> Iterator[str]:
         try:
@@ -100,6 +108,9 @@ def ingest(archive: ArchiveDep, actor: ActorDep, identifier: str) -> StreamingRe
                 labels=upload.wishes.labels,
                 within=within,
             ):
+                counts[outcome.status] += 1
+                if outcome.status is Status.TAKEN and outcome.series is not None:
+                    stored[outcome.series] = None
                 number = places.get(outcome.path)
                 if number is None:
                     continue  # a DICOMDIR's name for a file in another case: it has an answer of its own
@@ -116,6 +127,8 @@ def ingest(archive: ArchiveDep, actor: ActorDep, identifier: str) -> StreamingRe
                 )
         finally:
             upload.forget()
+            told.details |= {status.value: counts[status] for status in Status}
+            told.further += [(Done.STORED, (ObjectKind.SERIES, uid)) for uid in stored]
 
     return StreamingResponse(lines(), media_type=NDJSON)
 
