@@ -145,7 +145,7 @@ def test_both_offer_the_same(plain, awaited):
     def offered(kind):
         return {name for name, _ in inspect.getmembers(kind) if not name.startswith("_")}
 
-    own = {"login", "ingest", "label", "verify", "export", "of", "core"}
+    own = {"login", "ingest", "label", "verify", "export", "of", "core", "people"}
     assert offered(plain) - offered(awaited) - own <= {"metadata", "series"}
     assert offered(awaited) - offered(plain) <= {"pack", "pixel_bytes", "listing", "origin"}
     for name in ("volume", "frames", "to_nifti", "download", "search", "manifest"):

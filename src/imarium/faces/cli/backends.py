@@ -107,6 +107,11 @@ class LocalBackend:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
 
+    @property
+    def archive(self) -> Archive:
+        """The archive itself."""
+        return self._archive
+
     def ingest(
         self,
         paths: list[Path],
@@ -188,6 +193,11 @@ class RemoteBackend:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    @property
+    def client(self) -> Client:
+        """The client itself."""
+        return self._client
 
     def ingest(
         self,
