@@ -3,13 +3,23 @@
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 
-from imarium.access import Accounts, pseudonym, site_secret
+from imarium.access import Accounts, Actor, Scope, pseudonym, site_secret
+from imarium.access.accounts import Standing
 from imarium.catalog import Catalog
-from imarium.errors import AuthenticationError, StorageError
+from imarium.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    StorageError,
+)
+
+GOOD = "four plain words here"
 
 
 @pytest.fixture
@@ -108,3 +118,96 @@ def test_many_logins_at_once_take_turns(catalog, monkeypatch):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(wrong, range(8)))
     assert max(most) <= 2
+
+
+def test_an_account_waits_for_approval(catalog):
+    accounts = Accounts(catalog)
+    accounts.register("Ann", GOOD, "ann@example.org")
+    with pytest.raises(AuthenticationError):
+        accounts.login("ann", "wrong")
+    with pytest.raises(PermissionDeniedError, match="waits"):
+        accounts.login("ann", GOOD)
+    accounts.approve("ann")
+    login = accounts.login("ANN", GOOD)
+    assert accounts.authenticate(login.token).name == "ann"
+    accounts.disable("ann")
+    with pytest.raises(AuthenticationError):
+        accounts.authenticate(login.token)
+    with pytest.raises(PermissionDeniedError, match="disabled"):
+        accounts.login("ann", GOOD)
+    assert accounts.get("ann").standing is Standing.DISABLED
+
+
+def test_registering_a_name_that_is_taken_tells_and_changes_nothing(catalog):
+    accounts = Accounts(catalog)
+    accounts.add("ann", password=GOOD)
+    accounts.register("ann", "quite another password", "thief@example.org")
+    assert accounts.login("ann", GOOD)
+    assert accounts.get("ann").email is None
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "-a", "a-", "a/b", "ann\0", "x" * 101, "ännе", "a\nb"])
+def test_names_that_cannot_be(catalog, name):
+    with pytest.raises(InvalidRequestError):
+        Accounts(catalog).add(name)
+
+
+def test_there_is_always_an_administrator(catalog):
+    accounts = Accounts(catalog)
+    accounts.ensure_administrator()
+    for change in (lambda: accounts.disable("admin"), lambda: accounts.set_administrator("admin", False)):
+        with pytest.raises(InvalidRequestError, match="last administrator"):
+            change()
+    accounts.add("ann", is_administrator=True)
+    accounts.disable("admin")
+    assert accounts.ensure_administrator() is None
+
+
+def test_tokens_have_scopes_and_an_end(catalog):
+    accounts = Accounts(catalog)
+    accounts.add("ann", password=GOOD)
+    ann = accounts.actor("ann")
+    made = accounts.sessions.create_token(ann, "a script", [Scope.READ, Scope.READ])
+    actor = accounts.authenticate(made.token)
+    assert (actor.name, actor.scopes) == ("ann", {Scope.READ})
+    for name, scopes, days in (
+        ("", [Scope.READ], 1),
+        ("x", [], 1),
+        ("x", [Scope.READ], 0),
+        ("x", [Scope.READ], 367),
+    ):
+        with pytest.raises(InvalidRequestError):
+            accounts.sessions.create_token(ann, name, scopes, timedelta(days=days))
+    with pytest.raises(PermissionDeniedError):
+        accounts.sessions.create_token(actor, "more", [Scope.WRITE])
+    (record,) = accounts.sessions.tokens(ann)
+    assert record.last_used is not None
+    accounts.add("bob")
+    with pytest.raises(NotFoundError):
+        accounts.sessions.revoke(accounts.actor("bob"), record.number)
+    accounts.sessions.revoke(ann, record.number)
+    with pytest.raises(AuthenticationError):
+        accounts.authenticate(made.token)
+
+
+def test_ones_own_password_and_logins(catalog):
+    accounts = Accounts(catalog)
+    accounts.add("ann", password=GOOD)
+    first, second = accounts.login("ann", GOOD), accounts.login("ann", GOOD)
+    token = accounts.sessions.create_token(accounts.actor("ann"), "t", [Scope.READ])
+    actor = accounts.authenticate(first.token)
+    assert [record.is_current for record in accounts.sessions.sessions(actor)] == [True, False]
+    with pytest.raises(AuthenticationError):
+        accounts.change_password(actor, "wrong", "another good password")
+    with pytest.raises(InvalidRequestError):
+        accounts.change_password(actor, GOOD, "password")
+    accounts.change_password(actor, GOOD, "another good password")
+    assert accounts.authenticate(first.token)
+    assert accounts.authenticate(token.token)
+    with pytest.raises(AuthenticationError):
+        accounts.authenticate(second.token)
+    with pytest.raises(AuthenticationError):
+        accounts.login("ann", GOOD)
+    assert accounts.login("ann", "another good password")
+    with pytest.raises(AuthenticationError):
+        accounts.change_password(Actor(None, ""), GOOD, GOOD)

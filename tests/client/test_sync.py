@@ -145,7 +145,7 @@ def test_both_offer_the_same(plain, awaited):
     def offered(kind):
         return {name for name, _ in inspect.getmembers(kind) if not name.startswith("_")}
 
-    own = {"login", "ingest", "label", "verify", "export", "of", "core"}
+    own = {"login", "ingest", "label", "verify", "export", "of", "core", "people"}
     # Of a server's people and catalog, asked now and then: without an awaited twin.
     own |= {"attributes", "facets", "find", "saved", "list_saved", "save", "change_saved", "remove_saved"}
     assert offered(plain) - offered(awaited) - own <= {"metadata", "series"}

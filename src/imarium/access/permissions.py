@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import Select, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from imarium.catalog import Catalog
@@ -209,7 +209,7 @@ class Permissions:
         if actor.is_administrator and _NEEDS[action] in actor.scopes:
             return None
         with self._catalog.session() as session:
-            places = _places(session, actor)
+            places = _places(session, actor, _ALL)
             return frozenset(place.collection for place in places if allowed(actor, action, place))
 
     def _may_at_all(self, actor: Actor, action: Action) -> bool:
@@ -253,12 +253,16 @@ def _refuse(actor: Actor, action: Action, place: Place | None = None) -> NoRetur
 
 def find_place(session: Session, actor: Actor, collection: str | int) -> Place | None:
     """A collection by its name or number, whoever may know of it."""
-    which = Collection.id == collection if isinstance(collection, int) else Collection.name == collection
-    return next(iter(_places(session, actor, which)), None)
+    which = _NUMBERED if isinstance(collection, int) else _NAMED
+    return next(_places(session, actor, which, collection=collection), None)
 
 
-def _places(session: Session, actor: Actor, *which: ColumnElement[bool]) -> Iterable[Place]:
-    for number, name, visibility, agreement, role, accepted in session.execute(_query(actor).where(*which)):
+def _places(
+    session: Session, actor: Actor, query: Select[*tuple[Any, ...]], **given: object
+) -> Iterator[Place]:
+    # No account has the number 0: for nobody the joins find nothing.
+    known = {"user": actor.user_id or 0, "moment": now(), **given}
+    for number, name, visibility, agreement, role, accepted in session.execute(query, known):
         yield Place(
             number,
             name,
@@ -269,32 +273,32 @@ def _places(session: Session, actor: Actor, *which: ColumnElement[bool]) -> Iter
         )
 
 
-def _query(actor: Actor) -> Select[int, str, str, int, str, int]:
-    # No account has the number 0: for nobody these joins find nothing.
-    user = actor.user_id or 0
-    return (
-        select(
-            Collection.id,
-            Collection.name,
-            Collection.visibility,
-            Collection.agreement,
-            RoleRow.role,
-            Acceptance.version,
-        )
-        .outerjoin(
-            RoleRow,
-            and_(
-                RoleRow.collection_id == Collection.id,
-                RoleRow.user_id == user,
-                or_(RoleRow.ends.is_(None), RoleRow.ends > now()),
-            ),
-        )
-        .outerjoin(
-            Acceptance,
-            and_(
-                Acceptance.collection_id == Collection.id,
-                Acceptance.user_id == user,
-                Acceptance.version == Collection.agreement,
-            ),
-        )
+_ALL = (
+    select(
+        Collection.id,
+        Collection.name,
+        Collection.visibility,
+        Collection.agreement,
+        RoleRow.role,
+        Acceptance.version,
     )
+    .outerjoin(
+        RoleRow,
+        and_(
+            RoleRow.collection_id == Collection.id,
+            RoleRow.user_id == bindparam("user"),
+            or_(RoleRow.ends.is_(None), RoleRow.ends > bindparam("moment", type_=RoleRow.ends.type)),
+        ),
+    )
+    .outerjoin(
+        Acceptance,
+        and_(
+            Acceptance.collection_id == Collection.id,
+            Acceptance.user_id == bindparam("user"),
+            Acceptance.version == Collection.agreement,
+        ),
+    )
+)
+"""Made once: every request asks it, and making it takes longer than the answer."""
+_NUMBERED = _ALL.where(Collection.id == bindparam("collection"))
+_NAMED = _ALL.where(Collection.name == bindparam("collection"))

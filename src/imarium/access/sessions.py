@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from blake3 import blake3
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from imarium.access.permissions import ALL_SCOPES, Actor, Scope
@@ -32,6 +32,7 @@ DEFAULT_TOKEN = timedelta(days=90)
 _NOTED_EVERY = timedelta(minutes=5)
 """The time of last use is written no more often."""
 _MOST_TOKENS = 100
+_BY_DIGEST = select(Token, User).join(Token.user).where(Token.digest == bindparam("digest"))
 _ENDED = "the login has ended; log in again"
 
 
@@ -121,9 +122,7 @@ class Sessions:
     def authenticate(self, token: str) -> Actor:
         """Whoever a token stands for; raises AuthenticationError."""
         with self._catalog.session() as session:
-            found = session.execute(
-                select(Token, User).join(Token.user).where(Token.digest == _digest(token))
-            ).one_or_none()
+            found = session.execute(_BY_DIGEST, {"digest": _digest(token)}).one_or_none()
         moment = now()
         if found is None or utc(found[0].expires) < moment or found[1].status != "approved":
             raise AuthenticationError(_ENDED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from blake3 import blake3
 from sqlalchemy import case, delete, or_, select, update
@@ -22,6 +22,8 @@ _LONGEST_WAIT = timedelta(minutes=15)
 _FORGOTTEN = timedelta(hours=24)
 """After so long without an attempt, the count starts again."""
 _MOST_DOUBLINGS = 16
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""Whoever need not wait need not have come in any order: of several at once the clock decides nothing."""
 
 
 class Throttle:
@@ -62,7 +64,7 @@ class Throttle:
             session.execute(
                 update(Attempts)
                 .where(Attempts.key.in_(list(self._keys(sources))), Attempts.failures > 0)
-                .values(failures=Attempts.failures - 1, blocked_until=Attempts.last)
+                .values(failures=Attempts.failures - 1, blocked_until=_LONG_AGO)
             )
 
     def _keys(self, sources: Mapping[str, str | None]) -> dict[str, str]:
@@ -84,16 +86,14 @@ class Throttle:
                     .returning(Attempts.failures)
                 ).scalar()
                 if won is not None:
-                    session.execute(
-                        update(Attempts)
-                        .where(Attempts.key == key)
-                        .values(blocked_until=moment + wait_after(won, free))
-                    )
+                    wait = wait_after(won, free)
+                    until = moment + wait if wait else _LONG_AGO
+                    session.execute(update(Attempts).where(Attempts.key == key).values(blocked_until=until))
                     return
                 blocked = session.scalar(select(Attempts.blocked_until).where(Attempts.key == key))
                 if blocked is not None:
                     raise _too_many(utc(blocked) - moment)
-                session.add(Attempts(key=key, failures=1, last=moment, blocked_until=moment))
+                session.add(Attempts(key=key, failures=1, last=moment, blocked_until=_LONG_AGO))
         except UniqueViolation:
             self._count(key, free, moment)  # another process was quicker; its row is there now
 

@@ -136,6 +136,11 @@ class Administration:
                 report(note)
         return target
 
+    def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """The answer to a request of the API, nothing where there is none; raises the server's error."""
+        response = self._request(method, path, **options)
+        return parsed(self.url, response) if response.content else {}
+
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         return parsed(self.url, self._request(method, path, **options))
 

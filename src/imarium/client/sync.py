@@ -12,6 +12,7 @@ from imarium.client.background import iterate, run
 from imarium.client.core import AsyncClient, AsyncSeries, Size, Spacing, selected
 from imarium.client.download import Downloaded, Progress
 from imarium.client.opening import CacheChoice, client_over, opened
+from imarium.client.people import People
 from imarium.client.progress import shown_progress
 from imarium.client.wire import Wire
 from imarium.errors import InvalidRequestError
@@ -298,6 +299,11 @@ class Client:
     def verify(self) -> Iterator[dict[str, Any]]:
         """Have every pack re-read and checked; yields one answer a series."""
         return self._server.verify()
+
+    @property
+    def people(self) -> People:
+        """Accounts, tokens, roles, agreements and requests of a server."""
+        return People(self._server)
 
     @property
     def _server(self) -> Administration:

@@ -40,10 +40,12 @@ from imarium.faces.cli.output import (
     warn,
 )
 from imarium.faces.cli.packs import packs
+from imarium.faces.cli.people import access, agreements, roles
 from imarium.faces.cli.recording import record
 from imarium.faces.cli.reports import report
 from imarium.faces.cli.saved import saved
 from imarium.faces.cli.search import search
+from imarium.faces.cli.users import tokens, users
 from imarium.formats import EXPORTS
 from imarium.formats.delivery import size_of
 from imarium.ingest import Status, Summary
@@ -63,6 +65,11 @@ app.add_typer(audits, name="audit")
 app.add_typer(saved, name="saved")
 app.add_typer(deid, name="deid")
 app.add_typer(catalog, name="catalog")
+app.add_typer(users, name="user")
+app.add_typer(tokens, name="token")
+app.add_typer(roles, name="role")
+app.add_typer(access, name="access")
+app.add_typer(agreements, name="agreement")
 app.command()(manifest)
 app.command()(download)
 app.command()(erase)
@@ -81,13 +88,15 @@ class RunnableServer(Protocol):
 
     @property
     def open_reading(self) -> bool:
-        """Whether reading needs no login."""
+        """Whether reading what is not restricted needs no login."""
 
     def run(self) -> None:
         """Answer until stopped."""
 
 
-Listening = Callable[[Archive, str, int, tuple[str, ...]], AbstractContextManager[RunnableServer]]
+Listening = Callable[
+    [Archive, str, int, tuple[str, ...], bool | None], AbstractContextManager[RunnableServer]
+]
 
 SeriesUid = Annotated[str, typer.Argument(help="UID of a series; `imarium ls` lists them.")]
 _INTERRUPTED = 130
@@ -324,13 +333,20 @@ def serve(
         list[str] | None,
         typer.Option(help="A further host name to answer to; may be repeated."),
     ] = None,
+    open_reading: Annotated[
+        bool | None,
+        typer.Option(
+            help="Whether what is not restricted is read without a login; unless said, only where nobody but "
+            "this machine can ask."
+        ),
+    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve the page and the API until stopped."""
     listening: Listening = context.obj
     archive = Archive(settings_of(home))
-    with listening(archive, host, port, tuple(name or ())) as server:
+    with listening(archive, host, port, tuple(name or ()), open_reading) as server:
         password = archive.accounts.ensure_administrator()
         if as_json:
             emit(
@@ -344,7 +360,7 @@ def serve(
         else:
             console.print(f"Imarium serves {server.url} (stop with Ctrl+C)", markup=False)
             if not server.open_reading:
-                console.print("Reading needs a login too, because it listens beyond this machine.")
+                console.print("Reading needs a login too, but for what is public.")
             if password is not None:
                 console.print(f"user name {ADMINISTRATOR}, password {password}", markup=False)
                 console.print("This password is shown once; `imarium reset-password` makes a new one.")

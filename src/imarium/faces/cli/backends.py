@@ -113,6 +113,11 @@ class LocalBackend:
         self._archive = archive
         self.search: SearchBackend = LocalSearch(archive)
 
+    @property
+    def archive(self) -> Archive:
+        """The archive itself."""
+        return self._archive
+
     def ingest(
         self,
         paths: list[Path],
@@ -195,6 +200,11 @@ class RemoteBackend:
     def __init__(self, client: Client) -> None:
         self._client = client
         self.search: SearchBackend = RemoteSearch(client)
+
+    @property
+    def client(self) -> Client:
+        """The client itself."""
+        return self._client
 
     def ingest(
         self,
