@@ -15,6 +15,9 @@ from imarium.access.roles import Roles
 from imarium.audit import Audit
 from imarium.catalog import Catalog
 from imarium.deid.gate import Gate
+from imarium.deid.pixels.blanking import blank_text
+from imarium.deid.pixels.finding import find_text
+from imarium.deid.text_in_pixels import TextInPixels
 from imarium.erasure import Erasure
 from imarium.errors import StorageError
 from imarium.ingest import Ingest, Rebuilding
@@ -50,7 +53,7 @@ class Archive:
         self.requests = Requests(self.catalog)
         oidc = settings.oidc
         self.sign_in = None if oidc is None else SignIn(oidc, self.catalog, self.accounts)
-        self.gate = Gate(settings, self.catalog, secret)
+        self.gate = Gate(settings, self.catalog, secret, TextInPixels(find_text, blank_text))
         self.ingest = Ingest(settings, self.catalog, store, secret, self.gate)
         self.rebuilding = Rebuilding(self.catalog, store, secret)
         self.streaming = Streaming(settings, self.catalog, store)

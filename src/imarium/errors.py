@@ -163,3 +163,15 @@ class TransportError(ImariumError):
     """A server could not be reached or answered outside the protocol."""
 
     code = "transport"
+
+
+class MissingProgramError(ImariumError):
+    """A program that this task needs is not installed; the message says how to get it."""
+
+    code = "missing-program"
+
+
+class FaceRemovalError(InvalidRequestError):
+    """A face cannot be removed: no geometry, no head, or not enough of one."""
+
+    code = "no-face-removal"

@@ -8,15 +8,17 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from imarium.access import HOME, Actor, Role, Scope, Visibility
 from imarium.archive import Archive
 from imarium.catalog.people import Attempts
+from imarium.catalog.tables import Study, Subject
 from imarium.faces.http import create_app
 from imarium.faces.http.callers import OPEN, PREFIX, READING
 from imarium.faces.http.incoming import Incoming
 from imarium.faces.http.schemas import NewUpload
+from imarium.model import Selection
 from imarium.settings import Settings
 
 WHO = ("nobody", "stranger", "reader", "annotator", "curator", "owner", "administrator")
@@ -32,6 +34,7 @@ class World:
     archive: Archive
     tokens: dict[str, str] = field(default_factory=dict)
     series: str = ""
+    study: str = ""
     pack: str = ""
     app: Any = None
 
@@ -81,6 +84,10 @@ def world(tmp_path_factory, phantom):
     (outcome,) = archive.ingest.run([phantom / "phantom.nii.gz"], collection=SECRET)
     archive.agreements.put(HOME, PLEDGED, "You shall not identify anybody.")
     world.series = outcome.series
+    with archive.catalog.session() as session:
+        found = session.scalars(select(Study)).one()
+        world.study = found.uid
+        session.add(Subject(collection_id=found.collection_id, pseudonym="S-1"))
     world.pack = archive.catalog.get_series(world.series).pack.key.removeprefix("packs/")
     yield world
     archive.close()
@@ -100,6 +107,10 @@ def known(status: int) -> tuple[int, ...]:
 def finds(status: int = 200) -> tuple[int, ...]:
     """Those with a role; others are not told that there is something."""
     return (401, 404, *(status,) * 5)
+
+
+def curates(status: int) -> tuple[int, ...]:
+    return (401, 404, 403, 403, status, status, status)
 
 
 def manages(status: int) -> tuple[int, ...]:
@@ -186,6 +197,29 @@ def version(world: World, who: str) -> dict[str, Any]:
     return {"name": PLEDGED, "json": {"version": world.archive.roles.place(HOME, PLEDGED).agreement}}
 
 
+def study(world: World, who: str) -> dict[str, Any]:
+    return {"uid": world.study}
+
+
+def report(world: World, who: str) -> dict[str, Any]:
+    made = world.archive.catalog.annotating.add_report(SECRET, world.study, "ground glass")
+    return {"uid": world.study, "number": made.number}
+
+
+def kept(world: World, who: str) -> dict[str, Any]:
+    if who != "nobody":
+        world.archive.catalog.saving.save(who, "kept", Selection(series=("1.2.3",)))
+    return {"name": "kept"}
+
+
+CODE = {"kind": "diagnosis", "scheme": "SCT", "code": "233604007", "meaning": "Pneumonia"}
+
+
+def coded(world: World, who: str) -> dict[str, Any]:
+    return {"json": {"selection": {"series": [world.series]}, "add": [CODE]}}
+
+
+OF_SECRET = {"params": {"collection": SECRET}}
 PAGE = {"Imarium-Request": "1"}
 CREDENTIALS = {"username": "asker", "password": PASSWORD}
 TABLE: dict[str, tuple[tuple[int, ...], Any, dict[str, Any]]] = {
@@ -251,6 +285,26 @@ TABLE: dict[str, tuple[tuple[int, ...], Any, dict[str, Any]]] = {
         None,
         {"json": {"items": [{"selection": {"modality": None}, "labels": {"a": "b"}}]}},
     ),
+    "GET /search": (known(200), None, {"params": {"facets": "collection"}}),
+    "POST /search": (known(200), None, {"json": {"facets": ["collection"]}}),
+    "GET /facets": (known(200), None, {"params": {"names": "collection"}}),
+    "GET /attributes": (known(200), None, {}),
+    "GET /series/{uid}/concepts": (finds(), series, {}),
+    "POST /concepts": ((401, 200, 403, 200, 200, 200, 200), coded, {}),
+    "GET /studies/{uid}/reports": (finds(), study, OF_SECRET),
+    "POST /studies/{uid}/reports": (curates(201), study, {**OF_SECRET, "json": {"text": "lungs clear"}}),
+    "DELETE /studies/{uid}/reports/{number}": (curates(204), report, OF_SECRET),
+    "GET /subjects/{pseudonym}": (finds(), lambda *_: {"pseudonym": "S-1"}, OF_SECRET),
+    "PATCH /subjects/{pseudonym}": (
+        curates(200),
+        lambda *_: {"pseudonym": "S-1"},
+        {**OF_SECRET, "json": {"age": {"value": 61}}},
+    ),
+    "GET /saved": (known(200), None, {}),
+    "GET /saved/{name}": (known(200), kept, {}),
+    "PUT /saved/{name}": (known(200), kept, {"json": {"modality": "CT"}}),
+    "POST /saved/{name}/series": (known(200), kept, {"json": {"add": ["1.2.4"]}}),
+    "DELETE /saved/{name}": (known(204), kept, {}),
     "GET /manifest": (finds(), None, {"params": {"collection": SECRET}}),
     "POST /manifest": (finds(), None, {"json": {"collection": SECRET}}),
     "GET /packs/{prefix}/{name}": (finds(), pack, {}),
@@ -307,7 +361,7 @@ def test_route(world, route):
         said[who] = answer.status_code
         if who in ("nobody", "stranger"):
             # Nothing tells of what they must not learn of.
-            for secret in (SECRET, world.series, world.pack):
+            for secret in (SECRET, world.series, world.study, world.pack):
                 assert secret not in answer.text
     assert tuple(said.values()) == expected
 
@@ -317,7 +371,7 @@ def test_route(world, route):
 def test_wrong_credentials_are_none(world, route, header):
     method, path = route.split(" ")
     address = path.format(
-        name="x", uid="1", number=0, identifier="0" * 32, user="u", prefix="aa", pseudonym="s"
+        name="x", uid="1", number=0, identifier="0" * 32, user="u", prefix="aa", pseudonym="S-1"
     )
     answer = world.ask(method, PREFIX + address, headers={"authorization": header})
     assert answer.status_code == 401

@@ -20,8 +20,11 @@ from imarium.audit import Action, ObjectKind
 from imarium.deid.keys import KEY_BYTES, make_key, read_key, subkeys
 from imarium.deid.linking import LinkingTable
 from imarium.deid.pipeline import Outcome, Status, Work, run
+from imarium.deid.pixels.blanking import blank_text
+from imarium.deid.pixels.finding import find_text
 from imarium.deid.policy_file import load, names, text_of
 from imarium.deid.report import Report, check_names
+from imarium.deid.text_in_pixels import TextInPixels
 from imarium.errors import InvalidRequestError, NotFoundError
 from imarium.faces.cli.options import AsJson, Home, settings_of
 from imarium.faces.cli.output import console, emit, files_progress, say, shown, warn
@@ -100,7 +103,7 @@ def run_command(
         told.files[Status.REFUSED] += 1
         told.refused.append((0, refusal.error.code, str(refusal.error)))
         _show(as_json, path=str(refusal.path), status=Status.REFUSED, reason=str(refusal.error))
-    work = Work(chosen, secret, output, collection)
+    work = Work(chosen, secret, output, collection, pixels=TextInPixels(find_text, blank_text))
     with files_progress(as_json, len(found)) as advance:
         for outcome in run(work, found, processes):
             _add(told, outcome)

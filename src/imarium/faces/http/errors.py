@@ -17,6 +17,7 @@ from imarium.errors import (
     ImariumError,
     IntegrityError,
     InvalidRequestError,
+    MissingProgramError,
     NotFoundError,
     PermissionDeniedError,
     QuerySyntaxError,
@@ -38,6 +39,7 @@ STATUS: tuple[tuple[type[ImariumError], int], ...] = (
     (RefusedFileError, 422),
     (StorageError, 507),
     (TransportError, 502),
+    (MissingProgramError, 501),
     (IntegrityError, 500),
     (ImariumError, 500),
 )
