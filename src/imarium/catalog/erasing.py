@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Table, delete, func, select, update
+from sqlalchemy import Column, Table, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from imarium.catalog.records import PackRecord
+from imarium.catalog.search_tables import AttributeValue, ConceptRow, SeriesAttribute, SeriesConcept
 from imarium.catalog.selecting import BATCH
 from imarium.catalog.tables import Base, Collection, Pack, SeriesRow, Source, Study, Subject
 from imarium.errors import ConcurrentWriteError
@@ -212,6 +213,10 @@ def remove_target(session: Session, target: Target, packs: Sequence[str]) -> Cou
     for group in _groups(list(packs)):
         numbers += session.scalars(select(Pack.id).where(Pack.key.in_(group)))
     _remove(session, Pack.__table__, numbers, gone, keep=(SeriesRow.__table__,))  # type: ignore[arg-type]
+    # Values are kept once for all series; those that no other series has would stay.
+    for value, used in ((AttributeValue, SeriesAttribute.value_id), (ConceptRow, SeriesConcept.concept_id)):
+        unused = delete(value).where(~exists().where(used == value.id))
+        gone[value.__tablename__] += session.execute(unused).rowcount  # type: ignore[attr-defined]
     return gone
 
 

@@ -14,6 +14,7 @@ BEYOND_REACH = (
     "caches of clients and of proxies, files that were downloaded or exported, copies on other servers",
     "backups, snapshots and replicas of the home folder or the database, and a database server's own log",
     "blocks that a file system or a disk has freed but not yet overwritten",
+    "files that wait in the quarantine of collections that stay, and the custodian's table of pseudonyms",
     "the memory of server processes, which they overwrite as they go on",
 )
 """What no erasure here can remove; it is said in every certificate."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,11 +15,16 @@ from imarium.store import ObjectStore
 _UPLOADS = "uploads"
 
 
-def remove_leftovers(scratch: Path, store: ObjectStore, quiet: timedelta) -> tuple[int, int]:
-    """Remove what nobody changed for `quiet`; returns how many files and folders went, and how many stay."""
+def remove_leftovers(
+    scratch: Path, store: ObjectStore, quiet: timedelta, abandoned: Iterable[Path] = ()
+) -> tuple[int, int]:
+    """Remove what nobody changed for `quiet`; returns how many files and folders went, and how many stay.
+
+    `abandoned` are further files that nothing refers to.
+    """
     removed = left = 0
     try:
-        for path in (*_children(scratch), *_children(scratch / _UPLOADS)):
+        for path in (*_children(scratch), *_children(scratch / _UPLOADS), *abandoned):
             if path.name == _UPLOADS and path.parent == scratch:
                 continue
             if _age(path) < quiet.total_seconds():

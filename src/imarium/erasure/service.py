@@ -13,6 +13,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -22,7 +23,7 @@ from imarium.access import erased_mark
 from imarium.audit import Audit, ObjectKind
 from imarium.audit.objects import forget_identifiers
 from imarium.audit.record import Sealing, time_text
-from imarium.catalog import Catalog
+from imarium.catalog import Catalog, quarantine
 from imarium.catalog.erasing import (
     Target,
     files_of,
@@ -226,7 +227,9 @@ class Erasure:
         swept, young = sweep(self._catalog, self._store, self._keys, facts, quiet)
         gone.update(self._delete(swept))
         facts["objects_deleted"] = sorted(gone)
-        removed, left = remove_leftovers(self._settings.scratch, self._store, quiet)
+        removed, left = remove_leftovers(
+            self._settings.scratch, self._store, quiet, self._out_of_quarantine()
+        )
         facts["scratch_removed"] = removed + facts.get("scratch_removed", 0)
         unfinished = []
         if left:
@@ -249,6 +252,15 @@ class Erasure:
             row.finished = facts["finished"] if certificate.complete else None
             row.facts = certificate.to_json()
         return certificate
+
+    def _out_of_quarantine(self) -> list[Path]:
+        """Files of the quarantine that no collection waits for any more."""
+        folder = self._settings.home / "quarantine"
+        if not folder.is_dir():
+            return []
+        with self._catalog.session() as session:
+            waiting = {row.digest for row in quarantine.records(session, None, quarantine.WAITING)}
+        return [path for path in folder.iterdir() if path.name not in waiting]
 
     def _delete(self, keys: list[str]) -> list[str]:
         """Delete objects, but for those that the catalog knows again: the same content came once more."""
