@@ -53,7 +53,7 @@ def routes():
     for route in create_app(None).routes:
         inner = route.effective_route_contexts() if hasattr(route, "effective_route_contexts") else [route]
         for item in inner:
-            for method in item.methods or ():
+            for method in getattr(item, "methods", None) or ():
                 found.add(f"{method} {item.path.removeprefix('/api/v1')}")
     return found
 
