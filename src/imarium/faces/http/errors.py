@@ -48,7 +48,8 @@ STATUS: tuple[tuple[type[ImariumError], int], ...] = (
 def answer(status: int, code: str, message: str, position: int | None = None) -> JSONResponse:
     """The one shape of an error; `position` is that of what is wrong in a query."""
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse({"error": {"code": code, "message": message, "position": position}}, status, headers)
+    error = {"code": code, "message": message} | ({} if position is None else {"position": position})
+    return JSONResponse({"error": error}, status, headers)
 
 
 def wrong_name() -> JSONResponse:
