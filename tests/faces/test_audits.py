@@ -183,7 +183,7 @@ def test_a_download_that_breaks_off_is_recorded(live, stored):
         path = f"/api/v1/series/{stored['dicom']}/export?format=npy"
         line.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         line.recv(10)
-    for _ in range(100):
+    for _ in range(600):
         if records(live, action=Action.EXPORTED):
             break
         time.sleep(0.05)

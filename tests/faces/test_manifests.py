@@ -86,7 +86,7 @@ def test_get_and_post_take_the_same_selections(http, stored):
 
 def test_a_manifest_that_is_held_already_does_not_come_again(http, stored, live):
     first = http.get(MANIFEST)
-    assert first.headers["cache-control"] == "no-cache"
+    assert first.headers["cache-control"] == "private, no-cache"
     header = {"If-None-Match": first.headers["etag"]}
     for again in (
         http.get(MANIFEST, headers=header),
