@@ -1,5 +1,7 @@
 """The migration of people's tables, with what was there before."""
 
+import json
+
 import pytest
 from alembic import command
 from alembic.config import Config
@@ -12,6 +14,7 @@ from imarium.catalog import catalog as module
 from imarium.errors import IntegrityError
 from imarium.model import Series
 
+FACTS = json.dumps(Series("1", "1.1", "nifti", 1, 4, 4, "int16").to_json())
 OLD = """
 INSERT INTO users VALUES (1, 'admin', 'hash', '2025-01-01'), (2, 'ann', 'hash', '2025-01-01');
 INSERT INTO tokens VALUES (1, 2, 'digest', '2999-01-01');
@@ -46,7 +49,7 @@ def old(tmp_path):
     with engine.begin() as connection:
         for statement in OLD.split(";\n"):
             if statement.strip():
-                connection.execute(text(statement))
+                connection.exec_driver_sql(statement.replace("'{}'", f"'{FACTS}'"))
     yield url, engine
     engine.dispose()
 
