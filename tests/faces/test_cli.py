@@ -225,7 +225,18 @@ def test_home_from_the_environment(phantom, tmp_path):
 
 def test_every_command_knows_json_and_helps():
     commands = dict(get_command(app).commands)
-    for group in ("pack", "audit", "deid", "saved", "catalog"):
+    for group in (
+        "pack",
+        "audit",
+        "deid",
+        "saved",
+        "catalog",
+        "user",
+        "token",
+        "role",
+        "access",
+        "agreement",
+    ):
         for name, command in commands.pop(group).commands.items():
             commands[f"{group} {name}"] = command
     assert set(commands) == {
@@ -234,6 +245,10 @@ def test_every_command_knows_json_and_helps():
         "deid quarantine", "deid release", "deid discard",
         "audit list", "audit verify", "audit head", "audit renew", "audit export",
         "search", "saved list", "saved show", "saved set", "saved add", "saved remove", "saved delete",
+        "user list", "user add", "user approve", "user disable", "user change", "user password",
+        "token create", "token list", "token revoke", "role list", "role grant", "role revoke",
+        "access show", "access set", "access request", "access list", "access grant", "access refuse",
+        "access withdraw", "agreement set", "agreement show", "agreement accept",
         "catalog rebuild", "samples", "erase", "serve", "login", "reset-password", "version",
     }  # fmt: skip
     for name, command in commands.items():
