@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HEAVY = ("SimpleITK", "zarr", "h5py", "pyarrow", "torch")
+HEAVY = ("SimpleITK", "zarr", "h5py", "pyarrow", "scipy.ndimage", "simple_icd_10_cm", "torch")
 """Libraries that few commands need, and which take a tenth of a second or more to load."""
 
 

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from imarium.deid.pixels.boxes import Box
 
@@ -57,6 +54,8 @@ class Line:
 
 def lines_in(picture: NDArray[np.uint8]) -> Iterator[Line]:
     """Lines of light strokes on dark, and of dark strokes on light, in a grey picture (rows, columns)."""
+    from scipy import ndimage  # noqa: PLC0415 - takes long to load, and every command would wait for it
+
     size = THICKEST + 1
     thresholds = [threshold for threshold in THRESHOLDS if threshold >= _NOISE_TIMES * _noise(picture)]
     if not thresholds:
@@ -94,6 +93,8 @@ def lines_of(
     constant: bool = False,
 ) -> Iterator[Line]:
     """Lines among the connected components of a mask (rows, columns)."""
+    from scipy import ndimage  # noqa: PLC0415 - see `lines_in`
+
     labels, count = ndimage.label(mask, structure=np.ones((3, 3), np.int8))
     if count == 0:
         return
@@ -130,6 +131,9 @@ class _Parts:
 
 def _grouped(parts: _Parts, chosen: NDArray[np.intp], *, strict: bool) -> Iterator[NDArray[np.intp]]:
     """Sets of parts that stand in rows."""
+    from scipy.sparse import coo_matrix  # noqa: PLC0415 - see `lines_in`
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+
     top, left, bottom, right = parts.places[chosen].T
     height = (bottom - top).astype(np.float64)
     smaller, larger = np.minimum.outer(height, height), np.maximum.outer(height, height)
