@@ -6,6 +6,7 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from imarium.access import Accounts, Permissions, site_secret
 from imarium.access.agreements import Agreements
@@ -60,6 +61,12 @@ class Archive:
         self.manifests = Manifests(settings, self.catalog, store)
         self.audit = Audit(self.catalog, secret, settings.home)
         self.erasure = Erasure(settings, self.catalog, store, self.audit, secret, self.streaming.forget)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Write what waits for the audit record, and release the catalog's connections."""

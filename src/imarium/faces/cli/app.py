@@ -301,8 +301,7 @@ def verify(home: Home = None, server: Server = None, as_json: AsJson = False) ->
 @app.command()
 def samples(home: Home = None, as_json: AsJson = False) -> None:
     """Take in the sample data, unless the home folder holds collections already."""
-    archive = Archive(settings_of(home))
-    try:
+    with Archive(settings_of(home)) as archive:
         if not sample_data.needed(archive):
             if not as_json:
                 console.print("sample data: nothing to do")
@@ -310,8 +309,6 @@ def samples(home: Home = None, as_json: AsJson = False) -> None:
         with ingest_progress(as_json) as observer:
             summary = sample_data.take_in(archive, (lambda _: None) if as_json else console.print, observer)
         record(archive, Action.INGESTED, details={"taken": summary.files[Status.TAKEN]})
-    finally:
-        archive.close()
     if as_json:
         emit({"taken": summary.files[Status.TAKEN], "known": summary.files[Status.KNOWN]})
     else:
@@ -388,12 +385,9 @@ def reset_password(
     username: Annotated[str, typer.Argument()] = "admin", home: Home = None, as_json: AsJson = False
 ) -> None:
     """Give a user a new generated password and end all of their logins."""
-    archive = Archive(settings_of(home))
-    try:
+    with Archive(settings_of(home)) as archive:
         password = archive.accounts.reset_password(username)
         record(archive, Action.PASSWORD_RESET, ObjectKind.USER, username)
-    finally:
-        archive.close()
     if as_json:
         emit({"username": username, "password": password})
     else:

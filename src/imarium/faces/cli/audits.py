@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -46,15 +44,6 @@ Since = Annotated[str | None, typer.Option("--since", help="UTC, like 2026-01-31
 Until = Annotated[str | None, typer.Option("--until", help="UTC; this moment not among them.")]
 
 
-@contextmanager
-def _archive(home: Path | None) -> Iterator[Archive]:
-    archive = Archive(settings_of(home))
-    try:
-        yield archive
-    finally:
-        archive.close()
-
-
 def _filter(
     who: str | None,
     did: Action | None,
@@ -93,7 +82,7 @@ def list_records(
 ) -> None:
     """Show records, the newest first."""
     wanted = _filter(who, did, ended, about, key, since, until)
-    with _archive(home) as archive:
+    with Archive(settings_of(home)) as archive:
         found = archive.audit.entries(wanted, limit=limit)
         record(archive, Action.AUDIT_READ, details={"records": len(found)})
     if as_json:
@@ -134,7 +123,7 @@ def verify(
 ) -> None:
     """Check every record and the end of the chain. Exit status 1 if anything is wrong."""
     heads = [_head(path) for path in head or []]
-    with _archive(home) as archive:
+    with Archive(settings_of(home)) as archive:
         found = archive.audit.verify(heads)
         record(archive, Action.AUDIT_VERIFIED, details={"problems": found.count, "records": found.records})
     _tell(found, as_json)
@@ -173,7 +162,7 @@ def _tell(found: Verified, as_json: bool) -> None:
 @audits.command()
 def head(home: Home = None, as_json: AsJson = False) -> None:
     """Print the signed end of the chain. Kept elsewhere, it finds a home folder that was set back."""
-    with _archive(home) as archive:
+    with Archive(settings_of(home)) as archive:
         found = archive.audit.head()
     if as_json:
         emit(json.loads(found.to_json()))
@@ -188,7 +177,7 @@ def renew(
     as_json: AsJson = False,
 ) -> None:
     """Sign what is there now, after a finding that was looked into. A record says that this was done."""
-    with _archive(home) as archive:
+    with Archive(settings_of(home)) as archive:
         found = archive.audit.renew(actor(), LOCAL) if yes else archive.audit.verify()
     _tell(found, as_json)
     if not as_json:
@@ -215,7 +204,7 @@ def export(
     if format_name not in FORMATS:
         raise InvalidRequestError(f"formats are {', '.join(FORMATS)}, not {format_name!r}")
     wanted = _filter(who, did, ended, about, key, since, until)
-    with _archive(home) as archive:
+    with Archive(settings_of(home)) as archive:
         lines = export_lines(archive.audit.all_entries(wanted), format_name)
         count = 0
         if output is None:

@@ -36,20 +36,19 @@ def rebuild(
     """Read the headers of all series again, so that searches find what they say. Exit status 1 if one cannot
     be read."""
     counts = {"read": 0, "recovered": 0, "failed": 0}
-    archive = Archive(settings_of(home))
-    try:
-        for outcome in archive.rebuilding.run(recover):
-            kind = "failed" if outcome.error else "recovered" if outcome.recovered else "read"
-            counts[kind] += 1
-            if outcome.error and not as_json:
-                warn(f"failed {outcome.uid or 'a pack'}: {outcome.error}")
-            elif outcome.error:
-                emit({"series": outcome.uid, "error": outcome.error})
-            if outcome.recovered and outcome.uid and not outcome.error:
-                record(archive, Action.STORED, ObjectKind.SERIES, outcome.uid)
-    finally:
-        record(archive, Action.CATALOG_REBUILT, details=counts)
-        archive.close()
+    with Archive(settings_of(home)) as archive:
+        try:
+            for outcome in archive.rebuilding.run(recover):
+                kind = "failed" if outcome.error else "recovered" if outcome.recovered else "read"
+                counts[kind] += 1
+                if outcome.error and not as_json:
+                    warn(f"failed {outcome.uid or 'a pack'}: {outcome.error}")
+                elif outcome.error:
+                    emit({"series": outcome.uid, "error": outcome.error})
+                if outcome.recovered and outcome.uid and not outcome.error:
+                    record(archive, Action.STORED, ObjectKind.SERIES, outcome.uid)
+        finally:
+            record(archive, Action.CATALOG_REBUILT, details=counts)
     if as_json:
         emit(counts)
     else:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import getpass
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -196,7 +194,7 @@ def demand_command(
 ) -> None:
     """Have a collection take in nothing that did not pass a policy."""
     with (
-        _archive(home) as archive,
+        Archive(settings_of(home)) as archive,
         recorded(archive, Action.POLICY_CHANGED, ObjectKind.COLLECTION, collection) as details,
     ):
         digest = details["policy"] = archive.gate.demand(collection, text_of(policy), getpass.getuser())
@@ -215,7 +213,7 @@ def quarantine_command(
 ) -> None:
     """List what waits in the quarantine, and why."""
     listed = Table("number", "collection", "bytes", "state", "why")
-    with _archive(home) as archive:
+    with Archive(settings_of(home)) as archive:
         for row in archive.gate.waiting(collection, None if decided else "waiting"):
             listed.add_row(str(row.id), Text(shown(row.collection)), str(row.size), row.state, row.reason)
             if as_json:
@@ -235,7 +233,7 @@ def release_command(
 ) -> None:
     """Have a file pass the gate again and take it in. Exit status 1 if it stays in the quarantine."""
     stayed = False
-    with _archive(home) as archive, recorded(archive, Action.QUARANTINE_DECIDED) as details:
+    with Archive(settings_of(home)) as archive, recorded(archive, Action.QUARANTINE_DECIDED) as details:
         details |= {"number": number, "decision": "release"}
         for outcome in archive.ingest.release(number, getpass.getuser()):
             stayed |= outcome.series is None
@@ -256,22 +254,13 @@ def discard_command(
     as_json: AsJson = False,
 ) -> None:
     """Remove a file from the quarantine for good."""
-    with _archive(home) as archive, recorded(archive, Action.QUARANTINE_DECIDED) as details:
+    with Archive(settings_of(home)) as archive, recorded(archive, Action.QUARANTINE_DECIDED) as details:
         details |= {"number": number, "decision": "discard"}
         archive.gate.discard(number, getpass.getuser())
     if as_json:
         emit({"number": number, "status": "discarded"})
     else:
         say(f"{number}: discarded")
-
-
-@contextmanager
-def _archive(home: Path | None) -> Iterator[Archive]:
-    archive = Archive(settings_of(home))
-    try:
-        yield archive
-    finally:
-        archive.close()
 
 
 def _table_path(key: Path, table: Path | None) -> Path:

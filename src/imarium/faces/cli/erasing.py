@@ -56,8 +56,7 @@ def erase(
             "name one of --subject, --study, --series and --collection; or --finish, --check or --lift"
         )
     quiet = timedelta(0) if alone else QUIET
-    archive = Archive(settings_of(home))
-    try:
+    with Archive(settings_of(home)) as archive:
         if check is not None:
             _check(archive, check, as_json)
         elif lift is not None:
@@ -72,8 +71,6 @@ def erase(
             _tell(certificate, archive, as_json)
         else:
             _plan(archive, scopes[0], quiet, as_json)
-    finally:
-        archive.close()
 
 
 def _plan(archive: Archive, scope: Scope, quiet: timedelta, as_json: bool) -> None:

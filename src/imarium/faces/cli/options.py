@@ -43,10 +43,8 @@ def _opened(archive: Archive | None, url: str | None) -> Iterator[Backend]:
         with Client(url, saved_token(url)) as client:
             yield RemoteBackend(client)
     elif archive is not None:
-        try:
+        with archive:
             yield RecordedBackend(archive)
-        finally:
-            archive.close()
 
 
 def settings_of(home: Path | None) -> settings.Settings:
