@@ -43,7 +43,7 @@ from accuracy_data import (
 from accuracy_results import ARMS, ENOUGH, PLAIN, REFERENCE, Arm, Reading, Results
 from accuracy_statistics import Values
 from accuracy_training import Pictures, scores, trained
-from common import report, scratch, serving
+from common import administrator_token, report, scratch, serving
 from counted import counted
 from imarium.archive import Archive
 from imarium.settings import Settings
@@ -229,12 +229,8 @@ def options() -> argparse.Namespace:
 
 
 def token_of(home: Path) -> str:
-    archive = Archive(Settings(home=home))
-    password = archive.accounts.ensure_administrator()
-    assert password is not None
-    token = archive.accounts.login("admin", password).token
-    archive.close()
-    return token
+    with Archive(Settings(home=home)) as archive:
+        return administrator_token(archive)
 
 
 def measured(data: Path, folder: Path, arguments: argparse.Namespace) -> Results:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
-import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
+
+from imarium.testing.proxies import answering
 
 _CHUNK_BYTES = 1 << 16
 
@@ -36,26 +37,15 @@ def counted(target: str) -> Iterator[Counter]:
     address = (parts.hostname or "127.0.0.1", parts.port or 80)
     counter = Counter()
 
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with socket.create_connection(address) as server:
-                back = threading.Thread(target=_passed, args=(server, self.request, counter, False))
-                back.start()
-                _passed(self.request, server, counter, True)
-                back.join()
+    def relay(client: socket.socket) -> None:
+        with socket.create_connection(address) as server:
+            back = threading.Thread(target=_passed, args=(server, client, counter, False))
+            back.start()
+            _passed(client, server, counter, True)
+            back.join()
 
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Handler) as relay:
-        counter.url = f"http://127.0.0.1:{relay.server_address[1]}"
-        thread = threading.Thread(target=relay.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield counter
-        finally:
-            relay.shutdown()
-            thread.join(10)
+    with answering(relay) as counter.url:
+        yield counter
 
 
 def _passed(source: socket.socket, target: socket.socket, counter: Counter, sent: bool) -> None:

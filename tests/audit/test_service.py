@@ -14,7 +14,7 @@ from imarium.audit import Action, Audit, AuditFilter, ObjectKind, Outcome
 from imarium.audit.objects import forget_identifiers
 from imarium.catalog import Catalog, NewSeries, PackRecord
 from imarium.catalog.audit_tables import AuditObjectRow, AuditRecordRow
-from imarium.catalog.serialising import one_writer
+from imarium.catalog.dialects import one_writer
 from imarium.errors import InvalidRequestError, StorageError
 from imarium.model import Series
 

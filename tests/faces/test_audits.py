@@ -19,15 +19,6 @@ from imarium.testing import running
 
 
 @pytest.fixture
-def stored(live, phantom):
-    outcomes = list(live.archive.ingest.run([phantom], collection="c"))
-    return {
-        live.archive.catalog.get_series(uid).series.format: uid
-        for uid in {outcome.series for outcome in outcomes}
-    }
-
-
-@pytest.fixture
 def http(live):
     with httpx.Client(base_url=f"{live.url}/api/v1", timeout=60) as client:
         yield client

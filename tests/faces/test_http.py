@@ -26,15 +26,6 @@ from imarium.streaming import Download
 
 
 @pytest.fixture
-def stored(live, phantom):
-    outcomes = list(live.archive.ingest.run([phantom], collection="c"))
-    return {
-        live.archive.catalog.get_series(uid).series.format: uid
-        for uid in {outcome.series for outcome in outcomes}
-    }
-
-
-@pytest.fixture
 def http(live):
     with httpx.Client(base_url=live.url) as client:
         yield client

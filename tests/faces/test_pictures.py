@@ -14,15 +14,6 @@ from imarium.faces.http.pictures import preferred
 
 
 @pytest.fixture
-def stored(live, phantom):
-    outcomes = list(live.archive.ingest.run([phantom], collection="c"))
-    return {
-        live.archive.catalog.get_series(uid).series.format: uid
-        for uid in {outcome.series for outcome in outcomes}
-    }
-
-
-@pytest.fixture
 def ask(live, stored):
     """Asks for something of the DICOM series."""
     with httpx.Client(base_url=f"{live.url}/api/v1/series/{stored['dicom']}") as client:

@@ -14,7 +14,7 @@ from imarium.audit.objects import ObjectKeys, note_objects
 from imarium.audit.record import GENESIS, Event, Record, Sealing, bounded, details_text, digest_of
 from imarium.catalog import Catalog
 from imarium.catalog.audit_tables import AuditRecordRow
-from imarium.catalog.serialising import one_writer
+from imarium.catalog.dialects import one_writer
 from imarium.errors import IntegrityError, StorageError
 
 log = logging.getLogger("imarium.audit")

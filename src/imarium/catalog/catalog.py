@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, contains_eager, sessionmaker
 
 from imarium.catalog.annotating import Annotating
-from imarium.catalog.dialects import at_one_moment, lock_schema, open_engine
+from imarium.catalog.dialects import at_one_moment, lock_schema, open_engine, rewrite_files
 from imarium.catalog.erasure_tables import ErasedMark
 from imarium.catalog.indexing import index_series, refresh_texts, reindex_series
 from imarium.catalog.labels import Change, change_labels, checked_change, insert_labels, replace_labels
@@ -43,7 +43,6 @@ from imarium.catalog.rows import record_of, series_query
 from imarium.catalog.saving import Saving
 from imarium.catalog.search.service import Searching
 from imarium.catalog.selecting import BATCH, among, keep_spans, load_selected, selected_ids
-from imarium.catalog.serialising import rewrite_files
 from imarium.catalog.tables import Collection, Pack, SeriesRow, Source, Study, now
 from imarium.catalog.writing import (
     add_sources,

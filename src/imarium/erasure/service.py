@@ -24,6 +24,7 @@ from imarium.audit import Audit, ObjectKind
 from imarium.audit.objects import forget_identifiers
 from imarium.audit.record import Sealing, time_text
 from imarium.catalog import Catalog, quarantine
+from imarium.catalog.dialects import one_writer
 from imarium.catalog.erasing import (
     Target,
     files_of,
@@ -34,7 +35,6 @@ from imarium.catalog.erasing import (
     still_named,
 )
 from imarium.catalog.erasure_tables import ErasedMark, ErasureRow
-from imarium.catalog.serialising import one_writer
 from imarium.erasure.certificate import BEYOND_REACH, FORMAT, Certificate
 from imarium.erasure.checking import check
 from imarium.erasure.leftovers import remove_leftovers

@@ -142,22 +142,28 @@ def _request(stream: IO[bytes]) -> tuple[Asked, bytes] | None:
 def proxied(target: str) -> Iterator[Proxy]:
     """A proxy before a server, on a free port of this machine. Its host must be a name of the server's."""
     proxy = Proxy(target)
+    with answering(proxy.serve) as proxy.url:
+        yield proxy
+
+
+@contextmanager
+def answering(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Hands each connection to `serve`, on a thread of its own; yields the address, a free port here."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with suppress(OSError):
-                proxy.serve(self.request)
+                serve(self.request)
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
         allow_reuse_address = True
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield proxy
+            yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
             thread.join(10)

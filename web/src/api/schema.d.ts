@@ -2913,6 +2913,8 @@ export interface operations {
     audit_api_v1_audit_get: {
         parameters: {
             query?: {
+                before?: number | null;
+                limit?: number;
                 actor?: string | null;
                 action?: components["schemas"]["Action"] | null;
                 outcome?: components["schemas"]["Outcome"] | null;
@@ -2924,8 +2926,6 @@ export interface operations {
                 since?: string | null;
                 /** @description UTC, or a date */
                 until?: string | null;
-                before?: number | null;
-                limit?: number;
             };
             header?: never;
             path?: never;

@@ -25,9 +25,7 @@ Key = Annotated[str | None, Query(alias="object_key", pattern="^[0-9a-f]{32}$")]
 Moment = Annotated[str | None, Query(pattern=r"^\d{4}[-0-9T:.]{0,23}Z?$", description="UTC, or a date")]
 
 
-@router.get("/audit")
-def audit(
-    archive: ArchiveDep,
+def filtered(
     actor: Actor = None,
     action: Action | None = None,
     outcome: Outcome | None = None,
@@ -36,11 +34,22 @@ def audit(
     key: Key = None,
     since: Moment = None,
     until: Moment = None,
+) -> AuditFilter:
+    """Which records are asked for. Raises InvalidRequestError."""
+    return AuditFilter(actor, action, outcome, kind, identifier, key, since, until)
+
+
+FilterDep = Annotated[AuditFilter, Depends(filtered)]
+
+
+@router.get("/audit")
+def audit(
+    archive: ArchiveDep,
+    wanted: FilterDep,
     before: Annotated[int | None, Query(ge=1, le=_LARGEST_NUMBER)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditPage:
     """A page of records, the newest first. An object's are those of its parts too."""
-    wanted = AuditFilter(actor, action, outcome, kind, identifier, key, since, until)
     found = archive.audit.entries(wanted, limit=limit, before=before)
     return AuditPage(
         items=[AuditItem.of(entry) for entry in found],
@@ -51,18 +60,10 @@ def audit(
 @router.get("/audit/export", response_class=Response)
 def export(
     archive: ArchiveDep,
+    wanted: FilterDep,
     format_name: Annotated[Literal["json", "csv", "dicom"], Query(alias="format")],
-    actor: Actor = None,
-    action: Action | None = None,
-    outcome: Outcome | None = None,
-    kind: Kind = None,
-    identifier: Object = None,
-    key: Key = None,
-    since: Moment = None,
-    until: Moment = None,
 ) -> Response:
     """Records in the order of the chain: JSON lines, CSV, or DICOM audit messages, one XML a line."""
-    wanted = AuditFilter(actor, action, outcome, kind, identifier, key, since, until)
     lines = export_lines(archive.audit.all_entries(wanted), format_name)
     return StreamingResponse(lines, media_type=_TYPES[format_name])
 
